@@ -1,0 +1,49 @@
+# `make demo` and `make test` do everything on a fresh machine: they make .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.groundup-demo
+STAMP_TEST := $(VENV)/.groundup-test
+NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh csrc/bpe/*.cpp csrc/bpe/*.h)
+CPP := $(filter %.cpp %.h %.cu %.cuh,$(NATIVE))
+BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt constraints.txt $(NATIVE)
+
+.PHONY: demo test test-full bench lint format clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "groundup needs Python 3.11 or later; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(BIN)/python $(BUILD_INPUTS)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,bench]'
+	@touch $@
+
+$(STAMP_TEST): $(STAMP) $(BUILD_INPUTS)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(STAMP)  ## text -> tokenizer -> GPT -> text, with a table of speeds
+	$(BIN)/groundup demo
+
+test: $(STAMP_TEST) lint  ## lint and every test that is not slow
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-full: $(STAMP_TEST)  ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP_TEST)  ## every benchmark; writes benchmarks/results/
+	$(BIN)/groundup bench
+
+lint: $(STAMP_TEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/mypy
+
+format: $(STAMP_TEST)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+clean:
+	rm -rf build dist runs python/groundup.egg-info python/groundup/*.so

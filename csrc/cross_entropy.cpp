@@ -1,0 +1,1 @@
+namespace groundup::GROUNDUP_ISA {}

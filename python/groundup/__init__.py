@@ -1,0 +1,49 @@
+"""A language model from the ground up: every part readable, every part fast.
+
+Submodules load on first use, so `import groundup.tokenizer` never imports torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from groundup._version import __version__
+
+if TYPE_CHECKING:
+    from groundup import optim as optim
+    from groundup.ops import causal_attention as causal_attention
+    from groundup.ops import cross_entropy as cross_entropy
+    from groundup.ops import gelu as gelu
+    from groundup.ops import layer_norm as layer_norm
+    from groundup.ops import use as use
+
+_OPS = ("causal_attention", "cross_entropy", "gelu", "layer_norm", "use")
+_SUBMODULES = (
+    "data",
+    "evaluate",
+    "generate",
+    "inspect",
+    "kernels",
+    "models",
+    "ops",
+    "optim",
+    "reference",
+    "tokenizer",
+    "train",
+)
+
+__all__ = ["__version__", "optim", *_OPS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OPS:
+        value = getattr(importlib.import_module("groundup.ops"), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"groundup.{name}")
+    else:
+        raise AttributeError(f"module 'groundup' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OPS, *_SUBMODULES})

@@ -1,0 +1,92 @@
+"""Builds groundup._C with CMake and puts it inside the package.
+
+GROUNDUP_NATIVE=0 leaves the native core out: the references work and ops run on torch.
+GROUNDUP_NATIVE=1 makes a missing compiler an error instead of a warning.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+
+class NativeCore(Extension):
+    def __init__(self) -> None:
+        super().__init__("groundup._C", sources=[])
+
+
+def compiler() -> str | None:
+    """The C++ compiler that CMake will find: $CXX, else the first usual name on PATH."""
+    named = os.environ.get("CXX")
+    names = [named] if named else ["c++", "g++", "clang++"]
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def tell(sentence: str) -> None:
+    """Says `sentence` where the user sees it: pip hides a build's output, not the terminal's."""
+    print(f"groundup: {sentence}", file=sys.stderr, flush=True)
+    try:
+        with open("/dev/tty", "w") as terminal:
+            terminal.write(f"groundup: {sentence}\n")
+    except OSError:
+        pass
+
+
+NO_COMPILER = (
+    "no C++ compiler was found (tried {tried}), so the native core was left out and every op "
+    "runs on torch; install one (Debian and Ubuntu: apt install g++; Fedora: dnf install "
+    "gcc-c++; macOS: xcode-select --install) and repeat the installation."
+)
+
+
+class BuildNative(build_ext):
+    def build_extension(self, ext: Extension) -> None:
+        wanted = os.environ.get("GROUNDUP_NATIVE", "")
+        if wanted == "0":
+            print("groundup: GROUNDUP_NATIVE=0, the native core is left out.")
+            return
+        if compiler() is None:
+            sentence = NO_COMPILER.format(tried=os.environ.get("CXX") or "c++, g++, clang++")
+            if wanted == "1":
+                raise SystemExit(f"groundup: {sentence}")
+            tell(sentence)
+            return
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        build = Path(self.build_temp).resolve()
+        build.mkdir(parents=True, exist_ok=True)
+        cmake = shutil.which("cmake") or "cmake"
+        import pybind11
+
+        configure = [
+            cmake,
+            "-S", str(ROOT),
+            "-B", str(build),
+            "-G", "Ninja",
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-DGROUNDUP_OUTPUT={target}",
+        ]  # fmt: skip
+        if ninja := shutil.which("ninja"):
+            configure.append(f"-DCMAKE_MAKE_PROGRAM={ninja}")
+        subprocess.run(configure, check=True)
+        subprocess.run([cmake, "--build", str(build), "--parallel"], check=True)
+
+    def get_outputs(self) -> list[str]:
+        return [path for path in super().get_outputs() if Path(path).exists()]
+
+    def copy_extensions_to_source(self) -> None:
+        for ext in self.extensions:
+            built = Path(self.get_ext_fullpath(ext.name))
+            if built.exists():
+                super().copy_extensions_to_source()
+                return
+
+
+setup(ext_modules=[NativeCore()], cmdclass={"build_ext": BuildNative})

@@ -1,0 +1,21 @@
+"""Where tests find real data: only through GROUNDUP_DATA, a search path of folders."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_file() -> Callable[[str], Path]:
+    """data_file("bpe/vocab.bpe") is that file's path; without the data the test is skipped."""
+
+    def find(name: str) -> Path:
+        folders = [folder for folder in os.environ.get("GROUNDUP_DATA", "").split(os.pathsep) if folder]
+        for folder in folders:
+            if (path := Path(folder) / name).is_file():
+                return path
+        return pytest.skip(f"{name} is not in a folder of GROUNDUP_DATA")
+
+    return find

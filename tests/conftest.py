@@ -12,7 +12,9 @@ def data_file() -> Callable[[str], Path]:
     """data_file("bpe/vocab.bpe") is that file's path; without the data the test is skipped."""
 
     def find(name: str) -> Path:
-        folders = [folder for folder in os.environ.get("GROUNDUP_DATA", "").split(os.pathsep) if folder]
+        folders = [
+            folder for folder in os.environ.get("GROUNDUP_DATA", "").split(os.pathsep) if folder
+        ]
         for folder in folders:
             if (path := Path(folder) / name).is_file():
                 return path

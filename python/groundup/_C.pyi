@@ -11,8 +11,14 @@ def isas() -> list[str]: ...
 def usable_threads() -> int: ...
 
 # cross_entropy: dtype 0 float32, 1 bfloat16; reduction 0 none, 1 mean, 2 sum; softcap 0.0 is none.
-# weight may be 0 (a null pointer). Return the first row whose live target is outside
-# [0, n_classes), or -1.
+# row_stride counts elements. weight (float32, n_classes) may be 0 (a null pointer). target is int64.
+#   loss         float32 (n_rows,) for none, else one number
+#   lse          float32 (n_rows, 2): the row's largest (capped) logit, and the log of the sum of
+#                exp(logit - largest); their sum is lse. 0 in the in-place form if not wanted
+#   denominator  float32, one number: the sum of the live targets' weights for mean, else 1
+#   dloss        float32 (n_rows,) for none, else one number; the in-place form takes it as 1
+# Forward and in place return the first row whose live target is outside [0, n_classes), with
+# nothing written, or -1. Ignored rows have exactly zero gradient.
 def cross_entropy_forward_cpu(
     logits: int,
     dtype: int,

@@ -16,6 +16,7 @@ $(BIN)/python:
 
 $(STAMP): $(BIN)/python $(BUILD_INPUTS)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,bench]'
+	@$(BIN)/python -m groundup._native
 	@touch $@
 
 $(STAMP_TEST): $(STAMP) $(BUILD_INPUTS)

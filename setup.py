@@ -4,7 +4,9 @@ GROUNDUP_NATIVE=0 leaves the native core out: the references work and ops run on
 GROUNDUP_NATIVE=1 makes a missing compiler an error instead of a warning.
 """
 
+import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,19 +25,17 @@ class NativeCore(Extension):
 
 def compiler() -> str | None:
     """The C++ compiler that CMake will find: $CXX, else the first usual name on PATH."""
-    named = os.environ.get("CXX")
-    names = [named] if named else ["c++", "g++", "clang++"]
+    named = shlex.split(os.environ.get("CXX", ""))
+    names = named[:1] or ["c++", "g++", "clang++"]
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
 def tell(sentence: str) -> None:
     """Says `sentence` where the user sees it: pip hides a build's output, not the terminal's."""
     print(f"groundup: {sentence}", file=sys.stderr, flush=True)
-    try:
-        with open("/dev/tty", "w") as terminal:
-            terminal.write(f"groundup: {sentence}\n")
-    except OSError:
-        pass
+    if not sys.stderr.isatty():
+        with contextlib.suppress(OSError), open("/dev/tty", "w") as terminal:
+            terminal.write(f"\ngroundup: {sentence}\n")
 
 
 NO_COMPILER = (
@@ -44,12 +44,20 @@ NO_COMPILER = (
     "gcc-c++; macOS: xcode-select --install) and repeat the installation."
 )
 
+OTHER_PLATFORM = (
+    "the native core is built and tested on Linux only, so on {platform} every op runs on torch; "
+    "GROUNDUP_NATIVE=1 tries to build it all the same."
+)
+
 
 class BuildNative(build_ext):
     def build_extension(self, ext: Extension) -> None:
         wanted = os.environ.get("GROUNDUP_NATIVE", "")
         if wanted == "0":
             print("groundup: GROUNDUP_NATIVE=0, the native core is left out.")
+            return
+        if not sys.platform.startswith("linux") and wanted != "1":
+            tell(OTHER_PLATFORM.format(platform=sys.platform))
             return
         if compiler() is None:
             sentence = NO_COMPILER.format(tried=os.environ.get("CXX") or "c++, g++, clang++")
@@ -75,18 +83,26 @@ class BuildNative(build_ext):
         ]  # fmt: skip
         if ninja := shutil.which("ninja"):
             configure.append(f"-DCMAKE_MAKE_PROGRAM={ninja}")
-        subprocess.run(configure, check=True)
-        subprocess.run([cmake, "--build", str(build), "--parallel"], check=True)
+        try:
+            subprocess.run(configure, check=True)
+            subprocess.run([cmake, "--build", str(build), "--parallel"], check=True)
+        except subprocess.CalledProcessError as failure:
+            raise SystemExit(
+                f"groundup: building the native core failed ({failure}); the compiler's own words "
+                "are above. GROUNDUP_NATIVE=0 installs without it, on torch."
+            ) from failure
 
     def get_outputs(self) -> list[str]:
         return [path for path in super().get_outputs() if Path(path).exists()]
 
     def copy_extensions_to_source(self) -> None:
-        for ext in self.extensions:
-            built = Path(self.get_ext_fullpath(ext.name))
-            if built.exists():
-                super().copy_extensions_to_source()
-                return
+        """Editable installs run from the source tree: put the built core there, or clear it."""
+        name = self.get_ext_filename("groundup._C")
+        in_source = ROOT / "python" / name
+        if (Path(self.build_lib) / name).exists():
+            super().copy_extensions_to_source()
+        else:
+            in_source.unlink(missing_ok=True)
 
 
 setup(ext_modules=[NativeCore()], cmdclass={"build_ext": BuildNative})

@@ -26,12 +26,11 @@ const char* choose_isa() noexcept;
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define GROUNDUP_FOR_EACH_ISA(declare) declare(baseline) declare(avx2) declare(avx512)
-#define GROUNDUP_CALL(function, ...)                                               \
-  (::groundup::active_isa() == ::groundup::Isa::avx512                             \
-       ? ::groundup::avx512::function(__VA_ARGS__)                                 \
-       : ::groundup::active_isa() == ::groundup::Isa::avx2                         \
-             ? ::groundup::avx2::function(__VA_ARGS__)                             \
-             : ::groundup::baseline::function(__VA_ARGS__))
+#define GROUNDUP_CALL(function, ...)                                                               \
+  (::groundup::active_isa() == ::groundup::Isa::avx512 ? ::groundup::avx512::function(__VA_ARGS__) \
+   : ::groundup::active_isa() == ::groundup::Isa::avx2                                             \
+       ? ::groundup::avx2::function(__VA_ARGS__)                                                   \
+       : ::groundup::baseline::function(__VA_ARGS__))
 #else
 #define GROUNDUP_FOR_EACH_ISA(declare) declare(baseline)
 #define GROUNDUP_CALL(function, ...) ::groundup::baseline::function(__VA_ARGS__)

@@ -31,7 +31,7 @@ _SUBMODULES = (
     "train",
 )
 
-__all__ = ["__version__", "optim", *_OPS]  # noqa: PLE0604
+__all__ = ["__version__", "optim", *_OPS]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,100 @@
+"""What every command shares: typed arguments, one example, errors as one sentence.
+
+A command module reads
+
+    def main(args: list[str]) -> int:
+        return run(args, prepare, example="groundup prepare book.txt --tokenizer tok.json")
+
+where `prepare` is a typed function whose docstring is the help. Modules that need torch are
+imported inside that function, so that `--help` answers at once.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tyro
+
+# What groundup raises about its input. Anything else is a fault of ours and keeps its traceback.
+_EXPECTED = (ValueError, OSError, IndexError, ImportError)
+
+
+def run(
+    args: Sequence[str],
+    function: Callable[..., Any] | Mapping[str, Callable[..., Any]],
+    *,
+    example: str,
+    name: str | None = None,
+    description: str | None = None,
+    default: Any = None,
+) -> int:
+    """Parse `args` into `function`'s typed arguments, call it, return the exit code.
+
+    function     a typed function or dataclass, or {subcommand: function}
+    example      one command line that works, shown at the end of the help
+    name         the words after `groundup`; by default the function's name
+    description  the help's first paragraph; by default the function's docstring
+    default      for a dataclass: an instance that holds the defaults
+
+    The function returns an exit code or None for 0. Exit codes: 0 done; 1 an expected error,
+    told in one sentence on stderr (GROUNDUP_TRACEBACK=1 shows where it was raised); 2 arguments
+    that do not parse; 130 Ctrl-C.
+    """
+    if isinstance(function, Mapping):
+        if name is None:
+            raise TypeError("run: subcommands need name=")
+        text = description or ""
+    else:
+        name = name or function.__name__.replace("_", "-")
+        text = description or _first_paragraph(function.__doc__)
+    prog = f"groundup {name}"
+    text = f"{text}\n\nExample: {example}".lstrip()
+    options: dict[str, Any] = {"prog": prog, "description": text, "args": list(args)}
+    options["config"] = (tyro.conf.FlagCreatePairsOff,)  # --json, without a --no-json
+    if default is not None:
+        options["default"] = default
+
+    def call() -> int | None:
+        if isinstance(function, Mapping):
+            code: int | None = tyro.extras.subcommand_cli_from_dict(dict(function), **options)
+        else:
+            code = tyro.cli(function, **options)
+        return code
+
+    return guard(call, prog)
+
+
+def guard(call: Callable[[], int | None], prog: str) -> int:
+    """Call, and turn what it raises into an exit code as `run` documents."""
+    try:
+        code = call()
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has left; the interpreter's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _EXPECTED as error:
+        if os.environ.get("GROUNDUP_TRACEBACK", "0") not in ("", "0"):
+            traceback.print_exc()
+        print(f"{prog}: {sentence(error)}", file=sys.stderr)
+        return 1
+    return 0 if code is None else code
+
+
+def sentence(error: BaseException) -> str:
+    """The error as one line: an OSError names its file first, as `cat` does."""
+    if isinstance(error, OSError) and error.strerror:
+        files = " -> ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
+        return f"{files}: {error.strerror}" if files else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _first_paragraph(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())

@@ -1,0 +1,35 @@
+"""The core runs on the instruction set that is asked for, or says why not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+core = pytest.importorskip("groundup._C", reason="the native core is not built")
+
+
+def isa_under(name: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "import groundup._C as core; print(core.isa())"],
+        env={**os.environ, "GROUNDUP_ISA": name},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", core.isas())
+def test_each_instruction_set_of_the_machine_can_be_forced(name: str) -> None:
+    assert isa_under(name).stdout.strip() == name
+
+
+def test_an_empty_name_means_the_best_set() -> None:
+    assert isa_under("").stdout.strip() == core.isas()[-1]
+
+
+def test_an_unknown_name_is_refused_with_the_names_that_exist() -> None:
+    done = isa_under("sse9")
+    assert done.returncode != 0
+    assert "GROUNDUP_ISA: expected baseline, avx2 or avx512, got 'sse9'." in done.stderr

@@ -1,0 +1,50 @@
+"""Files that are whole or absent: written under another name, made durable, then renamed."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomic(path: str | os.PathLike[str], contents: bytes) -> None:
+    """Put `contents` at `path` so that a reader, a crash or a full disk never sees half of it.
+
+    A new file in the same folder takes the bytes, is flushed to the disk, and is renamed over
+    `path`; then the folder itself is flushed, without which a power cut could forget the rename.
+    Missing parent folders are made. Permissions are those of a file opened for writing, or of
+    the file replaced; a symbolic link is followed, not replaced. On failure (OSError) the old
+    file stands untouched and nothing is left behind.
+    """
+    target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".partial")
+    try:
+        with open(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), _permissions(target))
+            stream.write(contents)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+    sync_folder(folder)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Flush a folder's entries, so that a rename inside it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _permissions(target: Path) -> int:
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    umask = os.umask(0)  # the only portable way to read it is to set it
+    os.umask(umask)
+    return 0o666 & ~umask

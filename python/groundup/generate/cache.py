@@ -1,0 +1,39 @@
+"""Keys and values of the tokens already read, so that a new token costs one row."""
+
+import torch
+from torch import Tensor
+
+from groundup.models.config import GPTConfig
+
+
+class KeyValueCache:
+    """Room for n_positions tokens of B sequences: 2 n_layer (B, H, n_positions, D) buffers.
+
+    Every layer appends the keys and values of the same tokens; `advance` then moves all of them
+    on together. `length` tokens are held.
+    """
+
+    def __init__(
+        self, config: GPTConfig, batch_size: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        shape = (batch_size, config.n_head, config.n_positions, config.head_size)
+        self.length = 0
+        self._keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.n_layer)]
+        self._values = [torch.empty_like(keys) for keys in self._keys]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `key` and `value` (B, H, t, D) of t new tokens; views of all (B, H, length + t, D).
+
+        Raises ValueError when they do not fit.
+        """
+        keys, values = self._keys[layer], self._values[layer]
+        stop = self.length + key.size(2)
+        if stop > keys.size(2):
+            raise ValueError(f"cache: expected at most {keys.size(2)} tokens, got {stop}")
+        keys[:, :, self.length : stop] = key
+        values[:, :, self.length : stop] = value
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def advance(self, n_tokens: int) -> None:
+        """Count the tokens that every layer has appended."""
+        self.length += n_tokens

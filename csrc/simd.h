@@ -1,0 +1,210 @@
+// Vectors of floats through the compiler's vector extensions: one source for every instruction set.
+//
+// The width follows the set the file is compiled for: 16 bytes for the baseline (SSE2, NEON), 32
+// for AVX2, 64 for AVX-512. Intrinsics stand only where the extensions cannot say it. Everything
+// is static: each object keeps its own copy, none leaks into code for another instruction set.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace groundup::GROUNDUP_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+constexpr int kVectorBytes = 4 * kLanes;
+
+typedef float vfloat __attribute__((vector_size(kVectorBytes)));
+typedef int32_t vint __attribute__((vector_size(kVectorBytes)));
+typedef uint32_t vuint __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t vhalf __attribute__((vector_size(kVectorBytes / 2)));
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+#define GROUNDUP_INLINE static inline __attribute__((always_inline))
+
+// How many lanes a load or store touches: all of them, or the first `n` (0 < n < kLanes).
+struct Full {};
+struct First {
+  int n;
+};
+
+GROUNDUP_INLINE vfloat splat(float x) { return x - vfloat{}; }
+GROUNDUP_INLINE vfloat select(vint condition, vfloat yes, vfloat no) {
+  return (vfloat)(((vint)yes & condition) | ((vint)no & ~condition));
+}
+
+// b where either is NaN.
+GROUNDUP_INLINE vfloat max(vfloat a, vfloat b) {
+#if defined(__AVX512F__)
+  return (vfloat)_mm512_mask_max_ps((__m512)b, 0xffff, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vfloat)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__x86_64__)
+  return (vfloat)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return select(a > b, a, b);
+#endif
+}
+
+// x as it is rounded now: the compiler may not fuse the product it came from into a later sum, so
+// that the same expression gives the same number wherever it stands.
+GROUNDUP_INLINE vfloat rounded(vfloat x) {
+#if defined(__x86_64__)
+  asm("" : "+v"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#endif
+  return x;
+}
+
+GROUNDUP_INLINE vfloat abs(vfloat x) { return (vfloat)((vuint)x & 0x7fffffffu); }
+
+// -- memory. No alignment is needed; nothing outside the lanes named is touched.
+
+GROUNDUP_INLINE vfloat load(const float* p, Full) {
+  vfloat x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
+
+GROUNDUP_INLINE vfloat load(const float* p, First lanes, vfloat rest = vfloat{}) {
+#if defined(__AVX512F__)
+  return (vfloat)_mm512_mask_loadu_ps((__m512)rest, (__mmask16)((1u << lanes.n) - 1), p);
+#else
+  for (int i = 0; i < lanes.n; ++i) rest[i] = p[i];
+  return rest;
+#endif
+}
+GROUNDUP_INLINE vfloat load(const float* p, Full lanes, vfloat) { return load(p, lanes); }
+
+GROUNDUP_INLINE void store(float* p, vfloat x, Full) { __builtin_memcpy(p, &x, sizeof x); }
+
+GROUNDUP_INLINE void store(float* p, vfloat x, First lanes) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes.n) - 1), (__m512)x);
+#else
+  for (int i = 0; i < lanes.n; ++i) p[i] = x[i];
+#endif
+}
+
+// -- bfloat16: the upper half of a float. Narrowing rounds to nearest even and keeps NaN a NaN.
+
+GROUNDUP_INLINE vfloat widen(vhalf x) { return (vfloat)(__builtin_convertvector(x, vuint) << 16); }
+
+GROUNDUP_INLINE vhalf narrow(vfloat x) {
+  const vuint bits = (vuint)x;
+  const vuint rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const vuint quiet_nan = (bits >> 16) | 0x40u;
+  const vuint is_nan = (vuint)(x != x);
+  return __builtin_convertvector((rounded & ~is_nan) | (quiet_nan & is_nan), vhalf);
+}
+
+GROUNDUP_INLINE vfloat load(const bfloat16* p, Full) {
+  vhalf x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return widen(x);
+}
+GROUNDUP_INLINE vfloat load(const bfloat16* p, Full lanes, vfloat) { return load(p, lanes); }
+
+GROUNDUP_INLINE vfloat load(const bfloat16* p, First lanes, vfloat rest = vfloat{}) {
+  vhalf x = narrow(rest);
+  for (int i = 0; i < lanes.n; ++i) x[i] = p[i].bits;
+  return widen(x);
+}
+
+GROUNDUP_INLINE void store(bfloat16* p, vfloat x, Full) {
+  const vhalf bits = narrow(x);
+  __builtin_memcpy(p, &bits, sizeof bits);
+}
+
+GROUNDUP_INLINE void store(bfloat16* p, vfloat x, First lanes) {
+  const vhalf bits = narrow(x);
+  for (int i = 0; i < lanes.n; ++i) p[i].bits = bits[i];
+}
+
+// -- across lanes, in a fixed order
+
+GROUNDUP_INLINE float largest(vfloat x) {
+  float best = x[0];
+  for (int i = 1; i < kLanes; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+GROUNDUP_INLINE double sum(vfloat x) {
+  double total = 0;
+  for (int i = 0; i < kLanes; ++i) total += x[i];
+  return total;
+}
+
+// -- elementary functions
+
+// e^r = 1 + r + r^2 P(r) on |r| <= ln(2)/2, P of degree 4: relative error below 2^-28.
+GROUNDUP_INLINE vfloat exp_reduced(vfloat r) {
+  vfloat p = splat(0.0013814320554956794f);
+  p = p * r + 0.008368851616978645f;
+  p = p * r + 0.041668400168418884f;
+  p = p * r + 0.1666651964187622f;
+  p = p * r + 0.5f;
+  return (p * r + 1.0f) * r + 1.0f;
+}
+
+// x = n ln(2) + r. Adding 1.5 * 2^23 rounds to an integer, held in the low bits of the sum; ln(2)
+// is taken off in two pieces, the first so short that n times it is exact.
+constexpr float kRounder = 12582912.0f;
+constexpr float kLog2e = 1.44269504088896341f;
+constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+
+// e^x for x <= 88, which is all a softmax needs: results below 2^-126 are 0. -inf gives 0, NaN NaN.
+GROUNDUP_INLINE vfloat exp_softmax(vfloat x) {
+  const vfloat biased = x * kLog2e + (kRounder + 127.0f);
+  const vfloat n = biased - (kRounder + 127.0f);
+  const vfloat r = (x - n * kLn2High) - n * kLn2Low;
+  const vfloat power = (vfloat)((vuint)biased << 23);
+  const vint vanishes = x < -87.33654475f;
+  return (vfloat)((vint)(exp_reduced(r) * power) & ~vanishes);
+}
+
+// e^x for every x, within 1 ulp: subnormal results, overflow to inf, -inf to 0, NaN to NaN.
+GROUNDUP_INLINE vfloat exp(vfloat x) {
+  // Clamped where the result is 0 or inf anyway; the comparisons leave NaN in place.
+  x = select(x < -104.0f, splat(-104.0f), x);
+  x = select(x > 89.0f, splat(89.0f), x);
+  const vfloat biased = x * kLog2e + kRounder;
+  const vfloat n = biased - kRounder;
+  const vfloat r = (x - n * kLn2High) - n * kLn2Low;
+  // 2^n in two factors, each a normal number: n reaches from -150 to 128.
+  const vint whole = (vint)biased - (vint)splat(kRounder);
+  const vint half = whole >> 1;
+  const vfloat first = (vfloat)((half + 127) << 23);
+  const vfloat second = (vfloat)((whole - half + 127) << 23);
+  return exp_reduced(r) * first * second;
+}
+
+// Within 2 ulp; odd, and 1 at infinity.
+GROUNDUP_INLINE vfloat tanh(vfloat x) {
+  const vfloat size = abs(x);
+  const vfloat z = x * x;
+  vfloat p = splat(-0.00570494681596756f);
+  p = p * z + 0.020639052614569664f;
+  p = p * z - 0.05373970419168472f;
+  p = p * z + 0.13331441581249237f;
+  p = p * z - 0.3333328068256378f;
+  const vfloat near_zero = x + x * z * p;
+  const vfloat e = exp_softmax(-2.0f * size);
+  const vfloat far = (1.0f - e) / (1.0f + e);
+  const vfloat signed_far = (vfloat)((vuint)far | ((vuint)x & 0x80000000u));
+  return select(size < 0.625f, near_zero, signed_far);
+}
+
+}  // namespace groundup::GROUNDUP_ISA

@@ -1,0 +1,298 @@
+"""Byte pair encoding in plain Python: the specification of groundup's native engine.
+
+Read it from top to bottom; each function stands on those above it.
+
+1. get_stats, merge      the two moves everything is made of
+2. train_plainly         learn merges from text: count, take the best pair, merge, again
+3. encode, decode        text -> ids by replaying the merges; ids -> text by joining bytes
+4. split, count_chunks   cut text first, so that no token crosses a word's edge
+5. train                 the same merges, touching only the chunks that hold the pair
+6. encode_chunk_leftmost the rule for vocabularies that are not listed in training order
+
+Ids 0 to 255 are the bytes themselves; each merge makes the next id. A merge is a row
+(left, right, new id), and a list of them is in rank order: the earlier, the more frequent.
+Source: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909); Zero to Hero, "Let's build the
+GPT tokenizer", and its repository minbpe.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+
+import regex
+
+Pair = tuple[int, int]
+Merge = tuple[int, int, int]  # left, right, new id
+N_BYTES = 256
+
+
+# 1. The two moves
+
+
+def get_stats(
+    ids: Sequence[int], stats: dict[Pair, int] | None = None, weight: int = 1
+) -> dict[Pair, int]:
+    """How often each pair of neighbours occurs, in order of first occurrence.
+
+    Windows overlap: a a a holds the pair (a, a) twice, although only one can be merged.
+    Adds to `stats` when given one. `weight` is how many times these ids occur in the text.
+
+    >>> get_stats([1, 2, 3, 1, 2])
+    {(1, 2): 2, (2, 3): 1, (3, 1): 1}
+    """
+    stats = {} if stats is None else stats
+    for pair in pairwise(ids):
+        stats[pair] = stats.get(pair, 0) + weight
+    return stats
+
+
+def merge(ids: Sequence[int], pair: Pair, new: int) -> list[int]:
+    """`ids` with each `pair` replaced by `new`, scanning left to right without overlap.
+
+    >>> merge([1, 1, 1, 2], (1, 1), 9)
+    [9, 1, 2]
+    """
+    merged: list[int] = []
+    i = 0
+    while i < len(ids):
+        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            merged.append(new)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
+# 2. Training
+
+# Which of two equally frequent pairs goes first is a convention, and it decides the vocabulary:
+#   smallest_pair  the smaller (left, right) by ids: rustbpe
+#   huggingface    the same, with the 256 bytes in the order of GPT-2's printable alphabet
+#   first_seen     the pair whose first place in the text, as it stands now, comes first: minbpe
+TIES = ("smallest_pair", "huggingface", "first_seen")
+
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+HUGGINGFACE_BYTES = [*_PRINTABLE, *(b for b in range(N_BYTES) if b not in _PRINTABLE)]
+
+
+def _tie_order(ties: str) -> Callable[[Pair], Pair]:
+    place = list(range(N_BYTES))
+    if ties == "huggingface":
+        for position, byte in enumerate(HUGGINGFACE_BYTES):
+            place[byte] = position
+
+    def order(pair: Pair) -> Pair:
+        left, right = pair
+        return (place[left] if left < N_BYTES else left, place[right] if right < N_BYTES else right)
+
+    return order
+
+
+class _Tokens:
+    """The tokens by id; under Hugging Face's rule a string that exists keeps its id."""
+
+    def __init__(self, ties: str) -> None:
+        self.by_id = [bytes([byte]) for byte in range(N_BYTES)]
+        self.ids = {token: i for i, token in enumerate(self.by_id)} if ties == "huggingface" else {}
+
+    def product(self, pair: Pair) -> int:
+        token = self.by_id[pair[0]] + self.by_id[pair[1]]
+        new = self.ids.get(token, len(self.by_id))
+        if new == len(self.by_id):
+            self.by_id.append(token)
+            if self.ids:
+                self.ids[token] = new
+        return new
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+
+def train_plainly(
+    chunks: Mapping[bytes, int],
+    n_tokens: int,
+    *,
+    ties: str = "smallest_pair",
+    min_frequency: int = 1,
+) -> tuple[list[Merge], list[int]]:
+    """Learn merges until `n_tokens` tokens are new: the definition, word for word.
+
+    chunks   each distinct chunk and how often it occurs, in order of first occurrence
+    returns  the merges in rank order, and the count of each pair when it was merged
+
+    Stops early when no pair is left that occurs `min_frequency` times. Every step counts
+    everything again: O(text) for each merge.
+
+    >>> train_plainly({b"aaabdaaabac": 1}, 3, ties="first_seen")
+    ([(97, 97, 256), (256, 97, 257), (257, 98, 258)], [4, 2, 2])
+    """
+    words = [list(chunk) for chunk in chunks]
+    tokens = _Tokens(ties)
+    order = _tie_order(ties)
+    merges: list[Merge] = []
+    counts: list[int] = []
+    while len(tokens) < N_BYTES + n_tokens:
+        stats: dict[Pair, int] = {}
+        for word, weight in zip(words, chunks.values(), strict=True):
+            get_stats(word, stats, weight)
+        count = max(stats.values(), default=0)
+        if count < max(min_frequency, 1):
+            break
+        best = [pair for pair in stats if stats[pair] == count]
+        pair = best[0] if ties == "first_seen" else min(best, key=order)
+        new = tokens.product(pair)
+        words = [merge(word, pair, new) for word in words]
+        merges.append((*pair, new))
+        counts.append(count)
+    return merges, counts
+
+
+# 3. Text to ids and back
+
+
+def ranks_of(merges: Iterable[Merge]) -> dict[Pair, tuple[int, int]]:
+    """Each pair's rank and product."""
+    return {(left, right): (rank, new) for rank, (left, right, new) in enumerate(merges)}
+
+
+def encode_chunk(ids: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[int]:
+    """Merge one chunk: the pair of lowest rank first, everywhere at once, until none is left.
+
+    ids    the chunk as ids of single bytes
+    """
+    ids = list(ids)
+    unranked = (len(ranks), -1)
+    while len(ids) >= 2:
+        pair = min(get_stats(ids), key=lambda pair: ranks.get(pair, unranked))
+        if pair not in ranks:
+            break
+        ids = merge(ids, pair, ranks[pair][1])
+    return ids
+
+
+def tokens_of(merges: Iterable[Merge]) -> list[bytes]:
+    """The bytes of every token, by id."""
+    tokens = [bytes([byte]) for byte in range(N_BYTES)]
+    for left, right, new in merges:
+        if new == len(tokens):
+            tokens.append(tokens[left] + tokens[right])
+    return tokens
+
+
+def decode(ids: Iterable[int], tokens: Sequence[bytes]) -> str:
+    """Join the tokens' bytes; what is not UTF-8 shows as U+FFFD."""
+    return b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")
+
+
+# 4. Chunks
+
+# GPT-2's rule: contractions, words with the space before them, numbers, the rest, white space.
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def split(text: str, pattern: str = GPT2_PATTERN) -> list[bytes]:
+    """The chunks of `text` in order; what the pattern leaves out is a chunk of its own."""
+    chunks: list[bytes] = []
+    seen = 0
+    for match in regex.finditer(pattern, text):
+        chunks += [text[seen : match.start()].encode(), match.group().encode()]
+        seen = match.end()
+    chunks.append(text[seen:].encode())
+    return [chunk for chunk in chunks if chunk]
+
+
+def count_chunks(texts: Iterable[str], pattern: str = GPT2_PATTERN) -> Counter[bytes]:
+    """Each distinct chunk with its count, in order of first occurrence.
+
+    Text repeats itself: 100 MB of English are 25 million chunks and 270,000 distinct ones.
+    """
+    counts: Counter[bytes] = Counter()
+    for text in texts:
+        counts.update(split(text, pattern))
+    return counts
+
+
+def encode(text: str, merges: Iterable[Merge], pattern: str = GPT2_PATTERN) -> list[int]:
+    """The ids of `text`: split it, then merge each chunk."""
+    ranks = ranks_of(merges)
+    return [i for chunk in split(text, pattern) for i in encode_chunk(chunk, ranks)]
+
+
+# 5. Training again, faster
+
+
+def train(
+    chunks: Mapping[bytes, int],
+    n_tokens: int,
+    *,
+    ties: str = "smallest_pair",
+    min_frequency: int = 1,
+) -> tuple[list[Merge], list[int]]:
+    """What `train_plainly` returns, in a fraction of its time.
+
+    A merge changes only the chunks that hold the pair, so the counts are kept: those chunks
+    are subtracted, merged, and added again. `holders` may name a chunk that no longer holds
+    the pair; it never misses one that does.
+    """
+    words = [list(chunk) for chunk in chunks]
+    weights = list(chunks.values())
+    stats: dict[Pair, int] = {}
+    holders: dict[Pair, set[int]] = defaultdict(set)
+    for index, word in enumerate(words):
+        get_stats(word, stats, weights[index])
+        for pair in get_stats(word):
+            holders[pair].add(index)
+
+    def first_place(pair: Pair) -> tuple[int, int]:
+        for index in sorted(holders[pair]):
+            neighbours = list(pairwise(words[index]))
+            if pair in neighbours:
+                return index, neighbours.index(pair)
+        raise AssertionError(f"the pair {pair} is counted but held by no chunk")
+
+    tokens = _Tokens(ties)
+    order = first_place if ties == "first_seen" else _tie_order(ties)
+    merges: list[Merge] = []
+    counts: list[int] = []
+    while len(tokens) < N_BYTES + n_tokens:
+        count = max(stats.values(), default=0)
+        if count < max(min_frequency, 1):
+            break
+        pair = min((pair for pair in stats if stats[pair] == count), key=order)
+        new = tokens.product(pair)
+        for index in holders.pop(pair):
+            word = words[index]
+            for held, times in get_stats(word).items():
+                stats[held] -= times * weights[index]
+                if not stats[held]:
+                    del stats[held]
+            words[index] = word = merge(word, pair, new)
+            get_stats(word, stats, weights[index])
+            for held in get_stats(word):
+                holders[held].add(index)
+        merges.append((*pair, new))
+        counts.append(count)
+    return merges, counts
+
+
+# 6. Vocabularies in another order
+
+
+def encode_chunk_leftmost(ids: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[int]:
+    """Merge one occurrence at a time: the lowest rank, and among equals the leftmost.
+
+    `encode_chunk` may merge a pair everywhere at once because training makes a token before
+    it is used. A published list of tokens need not keep that order (any two neighbours that
+    together are a token may merge, whichever way it was made), and then one merge can open a
+    better one. This is the rule of tiktoken and of Hugging Face tokenizers; O(n) a merge.
+    """
+    ids = list(ids)
+    unranked = (len(ranks), -1)
+    while len(ids) >= 2:
+        pairs = list(pairwise(ids))
+        place = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], unranked))
+        if pairs[place] not in ranks:
+            break
+        ids[place : place + 2] = [ranks[pairs[place]][1]]
+    return ids

@@ -1,0 +1,171 @@
+"""The plain BPE against examples done by hand and against three published trainers."""
+
+import doctest
+import inspect
+import json
+
+import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from groundup.reference import bpe
+
+ENGLISH = inspect.getsource(inspect) + (inspect.getdoc(json) or "")
+
+words = st.dictionaries(
+    st.text("ab \n", max_size=9).map(str.encode), st.integers(1, 5), max_size=12
+)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    result = doctest.testmod(bpe)
+    assert result.attempted >= 3
+    assert result.failed == 0
+
+
+def test_windows_overlap_when_counted_and_not_when_merged():
+    assert bpe.get_stats([1, 1, 1, 1]) == {(1, 1): 3}
+    assert bpe.merge([1, 1, 1, 1, 1], (1, 1), 2) == [2, 2, 1]
+
+
+def test_minbpe_published_example():
+    """minbpe's README: three merges turn aaabdaaabac into XdXac, ids 258 100 258 97 99."""
+    merges, _ = bpe.train({b"aaabdaaabac": 1}, 3, ties="first_seen")
+    ids = bpe.encode_chunk(list(b"aaabdaaabac"), bpe.ranks_of(merges))
+    assert ids == [258, 100, 258, 97, 99]
+    assert bpe.decode(ids, bpe.tokens_of(merges)) == "aaabdaaabac"
+
+
+def test_wikipedia_example_by_hand():
+    """aaabdaaabac: aa is merged first (4 windows); then aa+a and a+b occur twice each."""
+    merges, counts = bpe.train_plainly({b"aaabdaaabac": 1}, 2, ties="smallest_pair")
+    assert merges == [(97, 97, 256), (97, 98, 257)]
+    assert counts == [4, 2]
+
+
+def test_three_tie_rules_choose_three_pairs():
+    chunks = {b"zq": 1, b"\x00\x01": 1, b"ab": 1}
+    first = {ties: bpe.train(chunks, 1, ties=ties)[0][0][:2] for ties in bpe.TIES}
+    assert first == {
+        "smallest_pair": (0, 1),
+        "huggingface": (ord("a"), ord("b")),
+        "first_seen": (ord("z"), ord("q")),
+    }
+
+
+def test_first_seen_looks_at_the_text_as_it_stands_now():
+    """After ab is merged, the tie is between X+c (second place) and d+d (first place)."""
+    merges, _ = bpe.train({b"dd": 2, b"abc": 2, b"ab": 9}, 2, ties="first_seen")
+    assert merges == [(97, 98, 256), (100, 100, 257)]
+
+
+def test_huggingface_gives_an_existing_string_its_old_id():
+    chunks = {b"ab": 9, b"abc": 5, b"zbc": 8, b"zza": 1}
+    tokens = bpe._Tokens("huggingface")
+    first = tokens.product((97, 98))
+    abc = tokens.product((first, 99))
+    bc = tokens.product((98, 99))
+    assert tokens.product((97, bc)) == abc
+    assert len(bpe._Tokens("smallest_pair")) == 256
+    merges, _ = bpe.train(chunks, 3, ties="huggingface")
+    assert len({new for _, _, new in merges}) == 3
+
+
+def test_a_chunk_counts_as_often_as_it_occurs():
+    merges, counts = bpe.train({b"ab": 2, b"cd": 7}, 1)
+    assert merges == [(99, 100, 256)]
+    assert counts == [7]
+
+
+def test_training_stops_when_no_pair_is_frequent_enough():
+    chunks = {b"abab": 3, b"xy": 2}
+    merges, counts = bpe.train(chunks, 100, min_frequency=3)
+    assert merges[1:] == [(256, 256, 257)]
+    assert counts == [6, 3]
+    assert bpe.train({b"a": 5}, 10) == ([], [])
+    assert bpe.train({}, 10) == ([], [])
+    assert bpe.train({b"ab": 1}, 0) == ([], [])
+
+
+@given(words, st.sampled_from(bpe.TIES), st.integers(1, 3), st.integers(0, 12))
+def test_the_faster_trainer_learns_the_same(chunks, ties, min_frequency, n_tokens):
+    chunks.pop(b"", None)
+    plain = bpe.train_plainly(chunks, n_tokens, ties=ties, min_frequency=min_frequency)
+    assert bpe.train(chunks, n_tokens, ties=ties, min_frequency=min_frequency) == plain
+
+
+@pytest.mark.parametrize("ties", bpe.TIES)
+def test_the_faster_trainer_learns_the_same_from_real_text(ties):
+    chunks = bpe.count_chunks([ENGLISH])
+    assert bpe.train(chunks, 40, ties=ties) == bpe.train_plainly(chunks, 40, ties=ties)
+
+
+@given(st.text())
+def test_chunks_join_to_the_text(text):
+    assert b"".join(bpe.split(text)) == text.encode()
+    assert b"".join(bpe.split(text, "b+")) == text.encode()
+
+
+@settings(max_examples=50)
+@given(st.text())
+def test_any_text_comes_back(text):
+    merges, _ = bpe.train(bpe.count_chunks([text, "ab ab abc"]), 30)
+    ids = bpe.encode(text, merges)
+    assert bpe.decode(ids, bpe.tokens_of(merges)) == text
+
+
+def test_half_a_character_decodes_to_the_replacement_sign():
+    assert bpe.decode([0xE2, 0x82], bpe.tokens_of([])) == "\N{REPLACEMENT CHARACTER}"
+
+
+@given(words, st.text("ab \n", max_size=20))
+def test_everywhere_at_once_is_leftmost_first_for_trained_merges(chunks, text):
+    chunks.pop(b"", None)
+    ranks = bpe.ranks_of(bpe.train(chunks, 12)[0])
+    ids = list(text.encode())
+    assert bpe.encode_chunk(ids, ranks) == bpe.encode_chunk_leftmost(ids, ranks)
+
+
+def test_a_list_in_another_order_needs_the_leftmost_rule():
+    """aba ranks before its part ab: the first ab opens it before the second ab is merged."""
+    a, b, ab, aba = 97, 98, 256, 257
+    ranks = bpe.ranks_of([(ab, a, aba), (a, b, ab)])
+    assert bpe.encode_chunk(list(b"abab"), ranks) == [ab, ab]
+    assert bpe.encode_chunk_leftmost(list(b"abab"), ranks) == [aba, b]
+
+
+def test_merges_are_rustbpe_s():
+    rustbpe = pytest.importorskip("rustbpe")
+    theirs = rustbpe.Tokenizer()
+    theirs.train_from_iterator([ENGLISH], 256 + 400, pattern=bpe.GPT2_PATTERN)
+    merges, _ = bpe.train(bpe.count_chunks([ENGLISH]), 400, ties="smallest_pair")
+    published = {bytes(token): rank for token, rank in theirs.get_mergeable_ranks()}
+    assert {token: i for i, token in enumerate(bpe.tokens_of(merges))} == published
+    assert theirs.encode(ENGLISH) == bpe.encode(ENGLISH, merges)
+
+
+def test_merges_are_hugging_face_s():
+    tokenizers = pytest.importorskip("tokenizers")
+    theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
+    theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    theirs.train_from_iterator(
+        [ENGLISH],
+        tokenizers.trainers.BpeTrainer(
+            vocab_size=256 + 400, initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    merges, _ = bpe.train(bpe.count_chunks([ENGLISH]), 400, ties="huggingface")
+    tokens = bpe.tokens_of(merges)
+
+    letters = {b: chr(b) for b in bpe._PRINTABLE}
+    letters |= {b: chr(256 + i) for i, b in enumerate(bpe.HUGGINGFACE_BYTES[len(letters) :])}
+    spelled = [["".join(letters[b] for b in tokens[i]) for i in row[:2]] for row in merges]
+    assert json.loads(theirs.to_str())["model"]["merges"] == spelled
+
+
+def test_the_pattern_is_gpt2_s():
+    original = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    text = ENGLISH + " don't I'll  \n\n x²  १२ 12,345 'sup"
+    assert bpe.split(text) == [chunk.encode() for chunk in regex.findall(original, text)]

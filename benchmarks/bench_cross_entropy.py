@@ -1,0 +1,99 @@
+"""cross_entropy, forward and backward, at GPT-2's vocabulary: the memory-bound op.
+
+The limit is one memcpy of the logits: read them once, write the gradient once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import groundup as gu
+from benchmarks.cases import Case, Limit, Suite
+from benchmarks.harness import speed_test
+from benchmarks.peers import compiled
+from groundup.inspect.timing import Contender
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """logits (N, V) as they come out of the model, target (N,) int64."""
+
+    logits: Tensor
+    target: Tensor
+
+
+def inputs(n_rows: int, n_classes: int, dtype: torch.dtype) -> Callable[[], Inputs]:
+    def make() -> Inputs:
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(n_rows, n_classes, generator=generator).to(dtype)
+        return Inputs(logits, torch.randint(n_classes, (n_rows,), generator=generator))
+
+    return make
+
+
+def step(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Inputs], Contender]:
+    """Forward and backward on fresh logits; copying them there is not timed, the gradient's own
+    memory is, since a training step pays for it."""
+
+    def setup(given: Inputs) -> Contender:
+        logits = given.logits.clone().requires_grad_()
+
+        def prepare() -> None:
+            logits.grad = None
+            logits.detach().copy_(given.logits)
+
+        return Contender(lambda: loss(logits, given.target).backward(), prepare)
+
+    return setup
+
+
+def memcpy(given: Inputs) -> Callable[[], Any]:
+    destination = torch.empty_like(given.logits)
+    return lambda: destination.copy_(given.logits)
+
+
+def eager(logits: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(logits, target)
+
+
+def ours(logits: Tensor, target: Tensor) -> Tensor:
+    return gu.cross_entropy(logits, target)
+
+
+def ours_in_place(logits: Tensor, target: Tensor) -> Tensor:
+    return gu.cross_entropy(logits, target, inplace=True)
+
+
+def case(n_rows: int, n_classes: int, dtype: torch.dtype, in_place: bool, slow: bool) -> Case:
+    return Case(
+        name=f"forward and backward, {'in place' if in_place else 'out of place'}, "
+        f"{str(dtype).removeprefix('torch.')}",
+        sizes={"N": n_rows, "V": n_classes},
+        inputs=inputs(n_rows, n_classes, dtype),
+        contenders={
+            "groundup": step(ours_in_place if in_place else ours),
+            "torch eager": step(eager),
+            "torch.compile": lambda given: step(compiled(eager))(given),
+        },
+        limit=Limit("one memcpy of the logits", memcpy),
+        amount=(float(n_rows), "rows"),
+        slow=slow,
+    )
+
+
+SUITE = Suite(
+    "cross_entropy",
+    tuple(
+        case(n_rows, n_classes, dtype, in_place, slow)
+        for n_rows, n_classes, slow in ((1024, 50257, False), (768, 512, False), (8192, 4096, True))
+        for dtype in (torch.float32, torch.bfloat16)
+        for in_place in (True, False)
+    ),
+    tests=("tests/*/test_cross_entropy*.py",),
+)
+
+test_speed = speed_test(SUITE)

@@ -98,12 +98,10 @@ class GPTConfig:
                 )
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
         for name, value in known.items():
-            numeric = isinstance(value, int | float) and not isinstance(value, bool)
+            takes_float = isinstance(cls.__dataclass_fields__[name].default, float)
+            numeric = isinstance(value, int | float if takes_float else int)
             optional = name in ("n_inner", "eos_token_id") and value is None
-            whole = isinstance(value, int) or isinstance(
-                cls.__dataclass_fields__[name].default, float
-            )
-            if not optional and not (numeric and whole):
+            if isinstance(value, bool) or not (numeric or optional):
                 raise ValueError(f"{path}: {name} is {value!r}, and a number was expected")
         # Hugging Face's dropout is on by default, and a config.json may leave defaults out.
         for name in ("embd_pdrop", "resid_pdrop", "attn_pdrop"):

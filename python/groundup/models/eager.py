@@ -84,32 +84,39 @@ class Block(nn.Module):
         return out
 
 
+class Transformer(nn.Module):
+    """Embeddings, blocks, norm."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.drop = nn.Dropout(config.embd_pdrop)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        positions = torch.arange(ids.size(1), device=ids.device)
+        x = self.drop(self.wte(ids) + self.wpe(positions))
+        for block in self.h:
+            x = block(x)
+        out: Tensor = self.ln_f(x)
+        return out
+
+
 class EagerGPT(nn.Module):
     """GPT-2; load weights with load_state_dict(gpt.state_dict())."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.transformer = nn.ModuleDict(
-            {
-                "wte": nn.Embedding(config.vocab_size, config.n_embd),
-                "wpe": nn.Embedding(config.n_positions, config.n_embd),
-                "drop": nn.Dropout(config.embd_pdrop),
-                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
-                "ln_f": nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon),
-            }
-        )
+        self.transformer = Transformer(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = self.transformer["wte"].weight
+        self.lm_head.weight = self.transformer.wte.weight
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, T, V) of the token after each of `ids` (B, T)."""
-        positions = torch.arange(ids.size(1), device=ids.device)
-        x = self.transformer["wte"](ids) + self.transformer["wpe"](positions)
-        x = self.transformer["drop"](x)
-        for block in self.transformer["h"]:
-            x = block(x)
-        logits: Tensor = self.lm_head(self.transformer["ln_f"](x))
+        logits: Tensor = self.lm_head(self.transformer(ids))
         return logits
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ from groundup._version import __version__
 
 if TYPE_CHECKING:
     from groundup import optim as optim
-    from groundup.ops import causal_attention as causal_attention
-    from groundup.ops import cross_entropy as cross_entropy
-    from groundup.ops import gelu as gelu
-    from groundup.ops import layer_norm as layer_norm
-    from groundup.ops import use as use
+    from groundup.ops.attention import causal_attention as causal_attention
+    from groundup.ops.cross_entropy import cross_entropy as cross_entropy
+    from groundup.ops.dispatch import use as use
+    from groundup.ops.gelu import gelu as gelu
+    from groundup.ops.layer_norm import layer_norm as layer_norm
 
 _OPS = ("causal_attention", "cross_entropy", "gelu", "layer_norm", "use")
 _SUBMODULES = (

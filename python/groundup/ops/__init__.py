@@ -1,8 +1,12 @@
 """What training scripts import: one file per op, each of which checks, chooses and calls."""
 
+from groundup.ops import dispatch
 from groundup.ops.attention import causal_attention
 from groundup.ops.cross_entropy import cross_entropy
+from groundup.ops.dispatch import use
 from groundup.ops.gelu import gelu
 from groundup.ops.layer_norm import layer_norm
 
-__all__ = ["causal_attention", "cross_entropy", "gelu", "layer_norm"]
+__all__ = ["causal_attention", "cross_entropy", "gelu", "layer_norm", "use"]
+
+dispatch.read_environment()

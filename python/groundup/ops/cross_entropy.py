@@ -1,8 +1,17 @@
-"""cross_entropy: check, choose an implementation, call it."""
+"""cross_entropy: check, choose, call."""
 
+import math
+
+import torch
 from torch import Tensor
 
+from groundup.ops import dispatch, gate, native
+from groundup.ops.cross_entropy_cpp import cross_entropy_cpp
 from groundup.ops.cross_entropy_torch import cross_entropy_torch
+
+_REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_NAMES = ("input", "target", "weight")
 
 
 def cross_entropy(
@@ -17,14 +26,126 @@ def cross_entropy(
     softcap: float | None = None,
     inplace: bool = False,
 ) -> Tensor:
-    """Mean surprise of `target` under softmax(input), in nats."""
-    return cross_entropy_torch(
-        input,
-        target,
-        weight,
-        ignore_index,
-        reduction,
-        label_smoothing,
-        lse_square_scale,
-        softcap,
-    )
+    """Mean surprise of `target` under softmax(input), in nats.
+
+    input    (N, V)  float32 | bfloat16 natively on the CPU; float16, float64 and other devices
+                     run on torch. Any row stride; a last dimension that is not contiguous is copied
+    target   (N,)    int64 in [0, V), or ignore_index to leave the row out
+    weight   (V,)    of each class, float32 or input's dtype, without gradient; or None
+    returns  ()      float32 (float64 for float64 input), also for half precision, where torch
+                     returns half; (N,) for reduction "none". nan if every row is left out of a mean
+
+    reduction         "mean" divides by the sum of the live targets' weights, "sum", or "none"
+    label_smoothing   in [0, 1]: the share of the target's probability spread over all classes
+    lse_square_scale  adds this times logsumexp(row)^2 to each live row (z-loss), its mean over
+                      live rows; it is not weighted
+    softcap           the logits become softcap * tanh(input / softcap)
+    inplace           the gradient may overwrite input, which saves N * V elements and a pass over
+                      them: input must not be used after, a later use in autograd and a second
+                      backward raise. Without gradient, under torch.compile, and where input is
+                      part of a larger tensor or has overlapping rows, nothing is overwritten
+
+    Arguments are torch.nn.functional.cross_entropy's, and the last three. Probabilities are never
+    stored: backward rebuilds them from two numbers per row. autocast changes nothing here: half
+    precision input is computed in float32 without a float32 copy.
+
+    Raises IndexError for a target outside [0, V), on the CPU (on CUDA the loss is nan, without a
+    synchronisation), ValueError or TypeError for what does not fit, RuntimeError for a second
+    derivative. Source: Zero to Hero, lecture 5, exercise 2.
+    """
+    code = _REDUCTIONS.get(reduction)
+    if code is None:
+        raise ValueError(f'reduction: expected "none", "mean" or "sum", got {reduction!r}')
+    name = dispatch.forced.get("cross_entropy")
+    plain = name != "torch" and gate.admit("cross_entropy", _NAMES, input, target, weight)
+    _check(input, target, weight)
+    if not (
+        0.0 <= label_smoothing <= 1.0
+        and 0.0 <= lse_square_scale < math.inf
+        and (softcap is None or 0.0 < softcap < math.inf)
+    ):
+        raise _out_of_range(label_smoothing, lse_square_scale, softcap)
+    options = (ignore_index, code, label_smoothing, lse_square_scale, softcap or 0.0)
+
+    if name is None:
+        name = "cpp" if _why_not_cpp(input) is None else "torch"
+        if native.missing is not None:
+            native.warn_missing()
+    elif name == "cpp" and (reason := _why_not_cpp(input)) is not None:
+        raise dispatch.cannot("cross_entropy", "cpp", reason)
+
+    if name == "cpp":
+        return cross_entropy_cpp(input, target, weight, options, inplace, plain)
+    return cross_entropy_torch(input, target, weight, options)
+
+
+def _why_not_cpp(input: Tensor) -> str | None:
+    """What keeps the native kernel from this input; None if nothing does."""
+    if native.missing is not None:
+        return native.missing
+    if not (input.is_cpu or input.is_meta):
+        return f"it runs on the CPU, and input is on {input.device}"
+    if input.dtype is not torch.float32 and input.dtype is not torch.bfloat16:
+        return f"it takes float32 and bfloat16, and input is {input.dtype}"
+    return None
+
+
+def _check(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    if input.dim() != 2:
+        raise ValueError(
+            f"input: expected shape (N, V), got {tuple(input.shape)}; use .view(-1, V)"
+            + (f", that is input.view(-1, {input.shape[-1]})" if input.dim() > 2 else "")
+        )
+    if input.dtype not in _DTYPES:
+        raise TypeError(
+            "input: expected float32, bfloat16, float16 or float64, got "
+            f"{input.dtype}; try input.float()"
+        )
+    n_rows, n_classes = input.shape
+    if target.is_floating_point() and target.shape == input.shape:
+        raise TypeError(
+            "target: expected class indices, got class probabilities, which groundup does not "
+            "take; torch.nn.functional.cross_entropy does"
+        )
+    if target.dtype is not torch.int64:
+        raise TypeError(f"target: expected int64, got {target.dtype}; try target.long()")
+    if target.dim() != 1 or target.shape[0] != n_rows:
+        raise ValueError(
+            f"target: expected shape (N,) = ({n_rows},), got {tuple(target.shape)}"
+            + ("; try target.view(-1)" if target.numel() == n_rows else "")
+        )
+    if n_classes == 0:
+        raise ValueError(f"input: expected at least one class, got shape {tuple(input.shape)}")
+    if target.device != input.device:
+        raise ValueError(
+            f"target: expected the device of input, {input.device}, got {target.device}; try "
+            "target.to(input.device)"
+        )
+    if weight is None:
+        return
+    if weight.dim() != 1 or weight.shape[0] != n_classes:
+        raise ValueError(f"weight: expected shape (V,) = ({n_classes},), got {tuple(weight.shape)}")
+    if weight.dtype is not torch.float32 and weight.dtype is not input.dtype:
+        raise TypeError(
+            f"weight: expected torch.float32 or the dtype of input, {input.dtype}, got "
+            f"{weight.dtype}; try weight.to(input.dtype)"
+        )
+    if weight.device != input.device:
+        raise ValueError(
+            f"weight: expected the device of input, {input.device}, got {weight.device}; try "
+            "weight.to(input.device)"
+        )
+    if weight.requires_grad and torch.is_grad_enabled():
+        raise ValueError("weight: expected no gradient to be required; try weight.detach()")
+
+
+def _out_of_range(
+    label_smoothing: float, lse_square_scale: float, softcap: float | None
+) -> ValueError:
+    if not 0.0 <= label_smoothing <= 1.0:
+        return ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+    if not 0.0 <= lse_square_scale < math.inf:
+        return ValueError(
+            f"lse_square_scale: expected a finite number of at least 0, got {lse_square_scale}"
+        )
+    return ValueError(f"softcap: expected a positive finite number or None, got {softcap}")

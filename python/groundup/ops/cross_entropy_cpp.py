@@ -1,0 +1,202 @@
+"""cross_entropy on the native kernel: allocation, pointers, autograd, torch.compile.
+
+Two ways lead to the kernel. Plain tensors in eager mode take a classic autograd.Function, the
+cheapest form there is; whatever traces or intercepts takes the registered operator. Both share
+_forward and _backward.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from groundup.ops import dispatch, gate
+from groundup.ops.cross_entropy_inplace import consumable, cross_entropy_inplace
+from groundup.ops.cross_entropy_torch import Options, bad_target
+from groundup.ops.native import core
+
+_CPU = torch.device("cpu")
+
+
+def cross_entropy_cpp(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+    inplace: bool,
+    plain: bool,
+) -> Tensor:
+    """The loss in float32; arguments were checked by the op, options as in cross_entropy_torch.
+
+    plain  whether pointers may be taken right here, as the gate found
+    """
+    if not plain:
+        loss: Tensor = torch.ops.groundup.cross_entropy(input, target, weight, *options)[0]
+        return loss
+    if not (input.requires_grad and torch.is_grad_enabled()):
+        return _forward(input, target, weight, options)[0]
+    if inplace and consumable(input):
+        return cross_entropy_inplace(input, target, weight, options)
+    return _CrossEntropy.apply(input, target, weight, options)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _forward(
+    input: Tensor, target: Tensor, weight: Tensor | None, options: Options
+) -> tuple[Tensor, Tensor]:
+    """(loss, statistics): per row its largest logit and log(sum(exp(logit - largest))), and at
+    the end the divisor of a mean, (2 * N + 1,) together."""
+    dispatch.note("cross_entropy", "cpp")
+    if input.stride(1) != 1:
+        input = input.contiguous()
+    target = target.contiguous()
+    weight_pointer = 0
+    if weight is not None:
+        weight = weight.to(torch.float32).contiguous()
+        weight_pointer = weight.data_ptr()
+    n_rows, n_classes = input.shape
+    loss = torch.empty(() if options[1] else n_rows, dtype=torch.float32, device=_CPU)
+    statistics = torch.empty(2 * n_rows + 1, dtype=torch.float32, device=_CPU)
+    lse = statistics.data_ptr()
+    row = core.cross_entropy_forward_cpu(
+        input.data_ptr(),
+        input.dtype is torch.bfloat16,
+        n_rows,
+        n_classes,
+        input.stride(0),
+        target.data_ptr(),
+        weight_pointer,
+        *options,
+        loss.data_ptr(),
+        lse,
+        lse + 8 * n_rows,
+    )
+    if row >= 0:
+        raise bad_target(target, row, n_classes, options[0])
+    return loss, statistics
+
+
+def _backward(
+    dloss: Tensor,
+    statistics: Tensor,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+) -> Tensor:
+    """dlogits, (N, V) contiguous, in input's dtype."""
+    if input.stride(1) != 1:
+        input = input.contiguous()
+    target, dloss, statistics = target.contiguous(), dloss.contiguous(), statistics.contiguous()
+    weight_pointer = 0
+    if weight is not None:
+        weight = weight.to(torch.float32).contiguous()
+        weight_pointer = weight.data_ptr()
+    n_rows, n_classes = input.shape
+    dlogits = torch.empty((n_rows, n_classes), dtype=input.dtype, device=_CPU)
+    lse = statistics.data_ptr()
+    core.cross_entropy_backward_cpu(
+        input.data_ptr(),
+        input.dtype is torch.bfloat16,
+        n_rows,
+        n_classes,
+        input.stride(0),
+        target.data_ptr(),
+        weight_pointer,
+        *options,
+        lse,
+        lse + 8 * n_rows,
+        dloss.data_ptr(),
+        dlogits.data_ptr(),
+        n_classes,
+    )
+    return dlogits
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, target: Tensor, weight: Tensor | None, options: Options
+    ) -> Tensor:
+        loss, statistics = _forward(input, target, weight, options)
+        ctx.save_for_backward(statistics, input, target, weight)
+        ctx.options = options
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True
+            dlogits = _Backward.apply(dloss, *ctx.saved_tensors, ctx.options)  # type: ignore[no-untyped-call]
+            return dlogits, None, None, None
+        statistics, input, target, weight = ctx.saved_tensors
+        dlogits = _backward(dloss, statistics, input, target, weight, ctx.options)
+        return dlogits, None, None, None
+
+
+class _Backward(torch.autograd.Function):
+    """The gradient as a node of the graph that create_graph=True asks for: it has no derivative,
+    and says so where torch would take it for a constant."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, *arguments: Any) -> Tensor:
+        return _backward(*arguments)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> Any:
+        raise gate.refuse_second_derivative("cross_entropy")
+
+
+_ARGUMENTS = (
+    "Tensor input, Tensor target, Tensor? weight, int ignore_index, int reduction, "
+    "float label_smoothing, float lse_square_scale, float softcap"
+)
+_library = torch.library.Library("groundup", "FRAGMENT")
+_library.define(
+    f"cross_entropy({_ARGUMENTS}) -> (Tensor loss, Tensor statistics)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.define(
+    f"cross_entropy_backward(Tensor dloss, Tensor statistics, {_ARGUMENTS}) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.impl("cross_entropy", lambda i, t, w, *o: _forward(i, t, w, o), "CPU")
+_library.impl(
+    "cross_entropy_backward", lambda d, s, i, t, w, *o: _backward(d, s, i, t, w, o), "CPU"
+)
+
+
+def _forward_fake(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: int, *_: Any
+) -> tuple[Tensor, Tensor]:
+    n_rows = input.shape[0]
+    return (
+        input.new_empty(() if reduction else (n_rows,), dtype=torch.float32),
+        input.new_empty((2 * n_rows + 1,), dtype=torch.float32),
+    )
+
+
+def _backward_fake(dloss: Tensor, statistics: Tensor, input: Tensor, *_: Any) -> Tensor:
+    return input.new_empty(input.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    input, target, weight, *ctx.options = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1], input, target, weight)
+
+
+def _operator_backward(ctx: Any, dloss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    dlogits = torch.ops.groundup.cross_entropy_backward(dloss, *ctx.saved_tensors, *ctx.options)
+    return dlogits, *(None,) * 7
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> Any:
+    raise gate.refuse_second_derivative("cross_entropy")
+
+
+torch.library.register_fake("groundup::cross_entropy", _forward_fake, lib=_library)
+torch.library.register_fake("groundup::cross_entropy_backward", _backward_fake, lib=_library)
+torch.library.register_autograd(
+    "groundup::cross_entropy", _operator_backward, setup_context=_save, lib=_library
+)
+torch.library.register_autograd("groundup::cross_entropy_backward", _refuse, lib=_library)

@@ -1,0 +1,125 @@
+"""cross_entropy that consumes its logits: the gradient is computed in forward, over them.
+
+An operator whose schema says that it mutates cannot carry a derivative, and the classic
+mark_dirty form would send the gradient of logits that are a view (x.view(-1, V)) through two
+copies. So the memory is overwritten behind autograd's back, and three guards keep that honest:
+the version counter is bumped, so an operation that saved the logits raises torch's own error; a
+hook on the logits, and on the tensor they are a view of, sees the gradient that arrives there and
+raises unless it is ours alone; the gradient is handed out once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groundup.ops import dispatch
+from groundup.ops.cross_entropy_torch import Options, bad_target
+from groundup.ops.native import core
+
+_CPU = torch.device("cpu")
+
+
+def consumable(input: Tensor) -> bool:
+    """Whether the memory of `input` is its own to overwrite: dense rows, none of them shared, and
+    not a part of a larger tensor, whose gradient could not be told from another use's."""
+    if not input.is_contiguous():
+        return False
+    base = input._base
+    return base is None or (base.numel() == input.numel() and base.is_contiguous())
+
+
+def cross_entropy_inplace(
+    input: Tensor, target: Tensor, weight: Tensor | None, options: Options
+) -> Tensor:
+    """The loss; `input` holds its gradient afterwards."""
+    base = input._base
+    if input.is_leaf or (base is not None and base.is_leaf and base.requires_grad):
+        raise RuntimeError(
+            "input: inplace=True would overwrite a leaf that requires grad, or a view of one: a "
+            "leaf Variable that requires grad is being used in an in-place operation; pass "
+            "inplace=False"
+        )
+    gradient = _Gradient()
+    apply: Callable[..., Tensor] = _CrossEntropyInPlace.apply
+    loss = apply(input, target, weight, options, gradient)
+    input.register_hook(gradient.check)
+    if base is not None and base.requires_grad:
+        base.register_hook(gradient.check)
+    return loss
+
+
+class _Gradient:
+    """What the backward handed out, to be recognised where it arrives."""
+
+    def __init__(self) -> None:
+        self.address = 0
+        self.version = -1
+        self.dlogits: Tensor | None = None
+
+    def check(self, arrived: Tensor) -> None:
+        if arrived.data_ptr() != self.address or arrived._version != self.version:
+            raise RuntimeError(
+                "cross_entropy(inplace=True) overwrote its input with the gradient, and input was "
+                "used in autograd again; pass inplace=False or use the loss alone"
+            )
+
+
+class _CrossEntropyInPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        options: Options,
+        gradient: _Gradient,
+    ) -> Tensor:
+        dispatch.note("cross_entropy", "cpp")
+        target = target.contiguous()
+        if weight is not None:
+            weight = weight.to(torch.float32).contiguous()
+        n_rows, n_classes = input.shape
+        loss = torch.empty(() if options[1] else n_rows, dtype=torch.float32, device=_CPU)
+        denominator = torch.empty((), dtype=torch.float32, device=_CPU)
+        row = core.cross_entropy_inplace_cpu(
+            input.data_ptr(),
+            input.dtype is torch.bfloat16,
+            n_rows,
+            n_classes,
+            n_classes,
+            target.data_ptr(),
+            0 if weight is None else weight.data_ptr(),
+            *options,
+            loss.data_ptr(),
+            0,
+            denominator.data_ptr(),
+        )
+        if row >= 0:  # nothing was written
+            raise bad_target(target, row, n_classes, options[0])
+        torch.autograd.graph.increment_version(input)
+        gradient.dlogits = input.detach()
+        ctx.gradient = gradient
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "cross_entropy(inplace=True) cannot be differentiated with create_graph=True; pass "
+                "inplace=False"
+            )
+        gradient = ctx.gradient
+        dlogits, gradient.dlogits = gradient.dlogits, None
+        if dlogits is None:
+            raise RuntimeError(
+                "cross_entropy(inplace=True) has handed out its gradient and cannot run backward a "
+                "second time; pass inplace=False"
+            )
+        if dloss.dim():
+            dlogits.mul_(dloss.unsqueeze(1))
+        elif (scale := dloss.item()) != 1.0:
+            dlogits.mul_(scale)
+        gradient.address, gradient.version = dlogits.data_ptr(), dlogits._version
+        return dlogits, None, None, None, None

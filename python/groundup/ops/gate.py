@@ -1,0 +1,104 @@
+"""The one gate: what a kernel that works on bare pointers may be given.
+
+A kernel called through data_ptr() bypasses torch's own safety: a wrapper subclass has no memory
+of its own, a dual or vmapped tensor hides what it carries, a tensor of another layout is not the
+array its sizes say. Everything of that kind is refused here, in a sentence.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+
+_PLAIN = (Tensor, Parameter)
+# Tensors that torch.compile, torch.export and make_fx trace with. They never reach a kernel:
+# through torch.ops they meet the op's fake implementation.
+_TRACED = ("FakeTensor", "FunctionalTensor")
+
+
+def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
+    """Raise a sentence unless every tensor is a dense strided one of torch's own, or None.
+
+    Checked besides its class: layout, lazy negation, functorch transforms (vmap, grad, jvp) and
+    forward-mode tangents. dtype, device and shape are the op's to check.
+
+    Returns whether pointers may be taken right here. False for what has to go through torch.ops:
+    traced tensors, the meta device, active dispatch modes (FakeTensorMode, counters of flops).
+    """
+    compiling = torch.compiler.is_compiling()
+    here = True
+    for position, tensor in enumerate(tensors):
+        if tensor is None:
+            continue
+        if type(tensor) not in _PLAIN:
+            if type(tensor).__name__ not in _TRACED:
+                raise TypeError(_why_not_class(op, names[position], tensor))
+            here = False
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            raise TypeError(_why_not_layout(names[position], tensor))
+        if compiling:
+            continue
+        if tensor.is_neg():
+            raise ValueError(
+                f"{names[position]}: expected a tensor whose memory holds its values, got a lazily "
+                f"negated view; try {names[position]}.resolve_neg()"
+            )
+        if tensor.is_meta:
+            here = False
+    if compiling:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise RuntimeError(
+            f"{op} does not run inside torch.func transforms (vmap, grad, jvp, functionalize); "
+            f'groundup.use("{op}=torch") does'
+        )
+    if forward_ad._current_level >= 0:
+        _refuse_tangents(op, names, tensors)
+    return here and not torch._C._len_torch_dispatch_stack()
+
+
+def is_untouched(tensor: Tensor) -> bool:
+    """Whether a tensor that was not admitted can be read: plain, and no transform or mode on."""
+    return (
+        type(tensor) in _PLAIN
+        and not torch._C._len_torch_dispatch_stack()
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
+
+
+def _refuse_tangents(op: str, names: tuple[str, ...], tensors: tuple[Tensor | None, ...]) -> None:
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise RuntimeError(
+                f"{op} has no forward-mode derivative and {name} carries a tangent; "
+                f'groundup.use("{op}=torch") has one'
+            )
+
+
+def _why_not_layout(name: str, tensor: Tensor) -> str:
+    if tensor.is_nested:
+        return f"{name}: expected a dense tensor, got a nested one; try {name}.values()"
+    return f"{name}: expected a dense tensor, got layout {tensor.layout}; try {name}.to_dense()"
+
+
+def _why_not_class(op: str, name: str, tensor: object) -> str:
+    kind = type(tensor)
+    if not isinstance(tensor, Tensor):
+        return f"{name}: expected a torch.Tensor, got {kind.__name__}"
+    remedy = (
+        f"try {name}.full_tensor(), or {name}.to_local() where the loss of a shard is meant"
+        if kind.__name__ == "DTensor"
+        else f"try {name}.as_subclass(torch.Tensor) if it wraps no other tensor"
+    )
+    return (
+        f"{name}: expected a torch.Tensor itself, got its subclass {kind.__name__}; {remedy}, or "
+        f'groundup.use("{op}=torch")'
+    )
+
+
+def refuse_second_derivative(op: str) -> RuntimeError:
+    """The error that a backward of the backward raises."""
+    return RuntimeError(
+        f"{op} cannot be differentiated twice: its backward is a kernel without a derivative; "
+        f'groundup.use("{op}=torch") can'
+    )

@@ -42,7 +42,9 @@ class Case:
     contenders  name -> setup(inputs), a callable or a Contender; the first is groundup's.
                 A setup raises Unavailable where its library is absent.
     limit       the hardware's own bound, measured in the same rounds
-    amount      (how much, unit) that one call works through, for rates: (1.5e8, "tokens")
+    amount      (how much, unit) that one call works through, for rates: (768, "tokens"); a function
+                of the inputs where only they know
+    found       sizes that only the inputs know, for the file
     slow        only with --all, for cases that take minutes
     """
 
@@ -51,7 +53,8 @@ class Case:
     inputs: Callable[[], Any]
     contenders: Mapping[str, Setup]
     limit: Limit | None = None
-    amount: tuple[float, str] | None = None
+    amount: tuple[float | Callable[[Any], float], str] | None = None
+    found: Callable[[Any], Mapping[str, int | str]] | None = None
     slow: bool = False
 
     def __str__(self) -> str:

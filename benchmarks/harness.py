@@ -95,7 +95,15 @@ def measure(
     if case.limit is not None:
         contenders[LIMIT] = ready(case.limit.setup, inputs)
     timings = interleaved(contenders, rounds, progress=progress)
-    return _record(case, timings, absent)
+    record = _record(case, timings, absent)
+    if case.found is not None:
+        record["sizes"] |= case.found(inputs)
+    if case.amount is not None:
+        amount, unit = case.amount
+        for entry in record["contenders"].values():
+            entry["rate"] = (amount(inputs) if callable(amount) else amount) / entry["median_s"]
+            entry["rate_unit"] = f"{unit}/s"
+    return record
 
 
 def _record(case: Case, timings: dict[str, Timing], absent: dict[str, str]) -> dict[str, Any]:
@@ -111,9 +119,6 @@ def _record(case: Case, timings: dict[str, Timing], absent: dict[str, str]) -> d
         }
         if ours is not None:
             entry["groundup_is_faster_by"] = ratio(ours, timing)
-        if case.amount is not None:
-            entry["rate"] = case.amount[0] / timing.median
-            entry["rate_unit"] = f"{case.amount[1]}/s"
         contenders[name] = entry
     record: dict[str, Any] = {
         "case": case.name,

@@ -2,7 +2,7 @@
 
 The interpreter's library is some nine megabytes of real English and real code, the same on every
 machine with that version of Python, and needs no network. A document is one source file or one
-topic of `help()`; a validation split by document then never shares a file with the training text.
+topic of `help()`: a validation split by document then never shares a file with the training text.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def standard_library(
 def read_documents(paths: Sequence[str | Path], max_bytes: int | None = None) -> list[Document]:
     """Documents from text files and folders of them, in the order given, folders sorted by name.
 
-    Each file is a document. With fewer than 20 files long ones are cut, at blank lines where there
+    Each file is a document. With fewer than 100 files long ones are cut, at blank lines where there
     are any, so that a share of the text can be held out. Hidden files are left out; in a folder so
     are files that are not UTF-8, with one warning. max_bytes bounds what is read: whole documents
     first, the last one cut at a line.
@@ -77,35 +77,6 @@ def read_documents(paths: Sequence[str | Path], max_bytes: int | None = None) ->
             if left == 0:
                 return _divided(documents)
     return _divided(documents)
-
-
-def split_documents(
-    documents: Sequence[Document], validation_share: float = 0.1
-) -> tuple[list[Document], list[Document]]:
-    """(training, validation): whole documents, validation_share of the text held out.
-
-    A document's side depends on its name alone: documents are drawn for validation in the order of
-    the SHA-256 of their names, each if it still fits the share; where none fits, the smallest.
-
-    Raises ValueError when a share of the documents cannot be held out.
-    """
-    if not 0 < validation_share < 1:
-        raise ValueError(f"validation_share: expected between 0 and 1, got {validation_share}")
-    if len(documents) < 2:
-        raise ValueError(
-            f"documents: expected at least 2, to hold one out, got {len(documents)}; give more text"
-        )
-    wanted = validation_share * sum(len(document.text) for document in documents)
-    chosen: set[int] = set()
-    held = 0
-    for index in sorted(range(len(documents)), key=lambda i: _draw(documents[i].name)):
-        size = len(documents[index].text)
-        if held + size <= wanted:
-            chosen.add(index)
-            held += size
-    chosen = chosen or {min(range(len(documents)), key=lambda i: len(documents[i].text))}
-    training = [document for i, document in enumerate(documents) if i not in chosen]
-    return training, [document for i, document in enumerate(documents) if i in chosen]
 
 
 def _sources(root: Path) -> Iterator[Document]:
@@ -207,7 +178,7 @@ def _cut(text: str, max_bytes: int) -> str:
     return head[: head.rfind("\n") + 1] or head
 
 
-def _divided(documents: list[Document], pieces: int = 20) -> list[Document]:
+def _divided(documents: list[Document], pieces: int = 100) -> list[Document]:
     if not documents or len(documents) >= pieces:
         return documents
     target = max(1_000, sum(len(document.text) for document in documents) // pieces)

@@ -18,11 +18,11 @@ from groundup._files import write_atomic
 from groundup.data.batches import Batches
 from groundup.data.dataset import open_tokens
 from groundup.data.shards import Tokens
+from groundup.evaluate.loss import validation_loss
 from groundup.models import GPT, GPTConfig
 from groundup.train import checkpoint
 from groundup.train.config import TrainConfig
 from groundup.train.device import named_device, own_randomness, random_state, set_random_state
-from groundup.train.evaluate import validation_loss
 from groundup.train.interrupt import Interrupt
 from groundup.train.metrics import FILE as METRICS_FILE
 from groundup.train.metrics import Metrics

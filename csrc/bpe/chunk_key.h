@@ -1,0 +1,62 @@
+// Chunks as keys: up to 15 bytes packed into two words, the length in the last byte.
+//
+// Nearly every chunk of real text fits, so that comparing and storing one is two words' work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace groundup::bpe {
+
+constexpr std::size_t kShortChunk = 15;
+
+struct ChunkKey {
+  std::uint64_t low;
+  std::uint64_t high;
+  bool operator==(const ChunkKey& other) const noexcept {
+    return low == other.low && high == other.high;
+  }
+};
+
+inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
+  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+// The key of chunk[0, n), 1 <= n <= 15. `readable` bytes may be read from chunk on.
+inline ChunkKey short_key(const std::uint8_t* chunk, std::size_t n, std::size_t readable) noexcept {
+  ChunkKey key{0, 0};
+  if (readable >= 16) {
+    std::memcpy(&key, chunk, 16);
+    const std::uint64_t keep = ~std::uint64_t{0} >> (64 - 8 * (n & 7)) % 64;
+    if (n < 8) {
+      key.low &= keep;
+      key.high = 0;
+    } else {
+      key.high = n == 8 ? 0 : key.high & keep;
+    }
+  } else {
+    std::memcpy(&key, chunk, n);
+  }
+  key.high |= static_cast<std::uint64_t>(n) << 56;
+  return key;
+}
+
+inline std::uint64_t hash_key(const ChunkKey& key) noexcept {
+  return mix(key.low ^ 0x9E3779B97F4A7C15u, key.high ^ 0xD1B54A32D192ED03u);
+}
+
+inline std::uint64_t hash_bytes(const std::uint8_t* bytes, std::size_t n) noexcept {
+  std::uint64_t hash = mix(n ^ 0x9E3779B97F4A7C15u, 0xD1B54A32D192ED03u);
+  for (; n >= 8; bytes += 8, n -= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes, 8);
+    hash = mix(hash ^ word, 0xA0761D6478BD642Fu);
+  }
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes, n);
+  return mix(hash ^ word, 0xE7037ED1A0B428DBu);
+}
+
+}  // namespace groundup::bpe

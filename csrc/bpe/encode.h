@@ -1,0 +1,97 @@
+// Stage 4: text to ids and back.
+//
+// A chunk is looked up in a cache of short chunks, then (whole_chunks) among the tokens, and only
+// then merged: the pair of lowest rank first, the leftmost of equals. Short chunks are scanned for
+// it; long ones keep a heap, so that n bytes cost O(n log n).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bpe/chunk_key.h"
+#include "bpe/pair_table.h"
+#include "bpe/split.h"
+
+namespace groundup::bpe {
+
+// What one thread needs while it encodes: the cache and working space. Never shared.
+struct Workspace;
+
+// Finds ids by the bytes of tokens. Of equal tokens the first stands; empty ones are never found.
+class TokenTable {
+ public:
+  static constexpr std::uint32_t kAbsent = 0xFFFFFFFFu;
+  explicit TokenTable(const std::vector<std::string>& tokens);  // which must outlive it
+  std::uint32_t find(const std::uint8_t* bytes, std::size_t n) const noexcept;
+
+ private:
+  const std::vector<std::string>& tokens_;
+  std::vector<std::uint32_t> slots_;
+};
+
+// Rows (left, right, id), by id: every cut of every token into two tokens. With them as merges and
+// whole_chunks, tiktoken's rule (any neighbours that together are a token, the lowest id first)
+// is the encoder's.
+std::vector<std::uint32_t> all_splits(const std::vector<std::string>& tokens);
+
+class Encoder {
+ public:
+  // tokens[id] are the bytes of an id; an empty one is an id that no text gives. merges are
+  // n_merges rows (left, right, id), lowest rank first. With whole_chunks, as in tiktoken, a chunk
+  // that is a token is that token, and neighbouring rows with one id share one rank. Throws
+  // std::invalid_argument for a byte without token, an id out of range, a pair that is listed
+  // twice, or a row whose bytes are not those of its id.
+  Encoder(std::vector<std::string> tokens, const std::uint32_t* merges, std::size_t n_merges,
+          Pattern pattern, bool whole_chunks);
+  ~Encoder();
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+
+  // Appends the ids of text[0, n), valid UTF-8. Safe to call from several threads.
+  void encode(const std::uint8_t* text, std::size_t n, std::vector<std::uint32_t>* ids) const;
+  // The same for chunks that someone else cut: chunk i ends at ends[i].
+  void encode_chunks(const std::uint8_t* text, const std::int64_t* ends, std::size_t n_chunks,
+                     std::vector<std::uint32_t>* ids) const;
+
+  std::size_t n_tokens() const noexcept { return tokens_.size(); }
+  const std::string& token(std::uint32_t id) const { return tokens_[id]; }
+
+ private:
+  class Lease;  // holds a workspace for one call
+
+  void encode_chunk(const std::uint8_t* chunk, std::size_t n, std::size_t readable,
+                    Workspace& workspace, std::vector<std::uint32_t>* ids) const;
+  void merge_chunk(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
+                   std::vector<std::uint32_t>* ids) const;
+  void merge_short(const std::uint8_t* chunk, std::size_t n, std::vector<std::uint32_t>* ids) const;
+  void merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
+                  std::vector<std::uint32_t>* ids) const;
+
+  std::uint32_t row_of(std::uint32_t left, std::uint32_t right) const noexcept {
+    return pairs_.find(pack_pair(left, right));
+  }
+
+  struct Row {
+    std::uint32_t rank;
+    std::uint32_t id;
+  };
+
+  std::vector<std::string> tokens_;
+  TokenTable table_;
+  std::uint32_t byte_ids_[256];
+  std::vector<Row> rows_;
+  PairTable pairs_;  // to a row
+  Pattern pattern_;
+  bool whole_chunks_;
+
+  // Workspaces at rest. Taken and returned by atomic exchange: no lock that a fork could leave
+  // locked in the child.
+  static constexpr std::size_t kShelves = 64;
+  mutable std::atomic<Workspace*> shelves_[kShelves] = {};
+};
+
+}  // namespace groundup::bpe

@@ -1,0 +1,416 @@
+#include "bpe/merge.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+
+#include "bpe/pair_table.h"
+
+namespace groundup::bpe {
+namespace {
+
+constexpr std::uint32_t kNone = 0xFFFFFFFFu;  // the id between chunks: no token's neighbour
+constexpr std::uint64_t kMaxWindows = std::uint64_t{1} << 62;
+
+// The chunks' bytes end to end, a separator before each and after the last. A token's id stands
+// in the cells of its first and of its last byte; what is between is stale and never read as
+// a token (docs/bpe.md).
+struct Cell {
+  std::uint32_t id;
+  std::uint32_t chunk;
+};
+
+struct Pair {
+  std::int64_t count;   // windows now, each weighted by its chunk's count; in `owner` only
+  std::uint64_t begin;  // its occurrences when it was created: positions[begin, begin + n)
+  std::uint32_t n;      // 0 once merged
+  std::uint32_t left;
+  std::uint32_t right;
+  std::uint32_t owner;  // itself, or the Pair of the same ids that was created before it
+};
+
+struct Candidate {
+  std::int64_t count;  // when queued; the pair's count has only fallen since
+  std::uint64_t tie;
+  std::uint32_t pair;
+  bool operator<(const Candidate& other) const noexcept {  // for a heap with the best on top
+    return count != other.count ? count < other.count : tie > other.tie;
+  }
+};
+
+// The neighbours of one side of the occurrences being merged, gathered by id.
+struct Neighbours {
+  std::vector<std::int64_t> weight;  // by id; zero between merges
+  std::vector<std::uint32_t> n;
+  std::vector<std::uint64_t> next;  // where the next position of (neighbour, new) is written
+  std::vector<std::uint32_t> met;
+
+  void resize(std::size_t n_ids) {
+    weight.resize(n_ids);
+    n.resize(n_ids);
+    next.resize(n_ids);
+  }
+  void meet(std::uint32_t id, std::int64_t by) {
+    if (n[id]++ == 0) met.push_back(id);
+    weight[id] += by;
+  }
+  void clear() {
+    for (const std::uint32_t id : met) weight[id] = n[id] = 0;
+    met.clear();
+  }
+};
+
+// Byte values in the order of Hugging Face's byte alphabet: printable ones first.
+void huggingface_order(std::uint8_t* bytes) {
+  const auto printable = [](int byte) {
+    return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  };
+  int n = 0;
+  for (const bool first : {true, false})
+    for (int byte = 0; byte < 256; ++byte)
+      if (printable(byte) == first) bytes[n++] = static_cast<std::uint8_t>(byte);
+}
+
+class Trainer {
+ public:
+  Trainer(const ChunkList& chunks, Ties ties, std::uint64_t min_frequency)
+      : chunks_(chunks),
+        ties_(ties),
+        least_(static_cast<std::int64_t>(
+            std::min(std::max<std::uint64_t>(min_frequency, 1), kMaxWindows))) {
+    for (int id = 0; id < 256; ++id) byte_of_[id] = static_cast<std::uint8_t>(id);
+    if (ties == Ties::huggingface) huggingface_order(byte_of_);
+    lengths_.assign(256, 1);
+    lay_out();
+    count_byte_pairs();
+    if (ties_ == Ties::huggingface)
+      for (std::uint32_t id = 0; id < 256; ++id) id_of_[spelling_of(id)] = id;
+  }
+
+  bool run(std::size_t n_tokens, const Interrupted& interrupted, std::vector<Merge>* merges) {
+    using Clock = std::chrono::steady_clock;
+    auto asked = Clock::now();
+    for (std::size_t step = 0; lengths_.size() - 256 < n_tokens; ++step) {
+      std::uint32_t pair;
+      if (!pop_best(&pair)) break;
+      const Pair best = pairs_[pair];
+      const auto count = static_cast<std::uint64_t>(pairs_[best.owner].count);
+      const std::uint32_t id = merge(pair);
+      merges->push_back({outer_id(best.left), outer_id(best.right), id, count});
+      if (step % 64 == 0 && Clock::now() - asked > std::chrono::milliseconds(50)) {
+        if (interrupted()) return false;
+        asked = Clock::now();
+      }
+    }
+    return true;
+  }
+
+ private:
+  std::uint32_t outer_id(std::uint32_t id) const { return id < 256 ? byte_of_[id] : id; }
+
+  void lay_out() {
+    const std::size_t n_cells = chunks_.bytes.size() + chunks_.size() + 1;
+    if (n_cells >= kNone)
+      throw std::invalid_argument(
+          "counts: expected fewer than 2^32 bytes of distinct chunks, got " +
+          std::to_string(n_cells) + "; train on less text or with a pattern that cuts it finer.");
+    std::uint32_t id_of_byte[256];
+    for (std::uint32_t id = 0; id < 256; ++id) id_of_byte[byte_of_[id]] = id;
+    cells_.reserve(n_cells);
+    unsigned __int128 n_windows = 0;
+    for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+      cells_.push_back({kNone, kNone});
+      for (std::size_t at = chunks_.starts[chunk]; at < chunks_.starts[chunk + 1]; ++at)
+        cells_.push_back({id_of_byte[chunks_.bytes[at]], static_cast<std::uint32_t>(chunk)});
+      n_windows += static_cast<unsigned __int128>(chunks_.counts[chunk]) *
+                   (chunks_.starts[chunk + 1] - chunks_.starts[chunk]);
+    }
+    cells_.push_back({kNone, kNone});
+    if (n_windows >= kMaxWindows)
+      throw std::invalid_argument(
+          "counts: expected bytes times counts to sum to less than 2^62; divide all counts by one "
+          "factor.");
+  }
+
+  std::int64_t weight_at(std::uint32_t at) const {
+    return static_cast<std::int64_t>(chunks_.counts[cells_[at].chunk]);
+  }
+
+  void count_byte_pairs() {
+    std::vector<std::int64_t> weight(65536);
+    std::vector<std::uint64_t> next(65536 + 1);
+    const auto each = [&](auto&& visit) {
+      for (std::uint32_t at = 1; at + 1 < cells_.size(); ++at)
+        if (cells_[at].id != kNone && cells_[at + 1].id != kNone)
+          visit(at, cells_[at].id << 8 | cells_[at + 1].id);
+    };
+    each([&](std::uint32_t at, std::uint32_t pair) {
+      weight[pair] += weight_at(at);
+      ++next[pair + 1];
+    });
+    for (std::size_t pair = 0; pair < 65536; ++pair) next[pair + 1] += next[pair];
+    positions_.resize(next[65536]);
+    const std::vector<std::uint64_t> begins(next);
+    each([&](std::uint32_t at, std::uint32_t pair) { positions_[next[pair]++] = at; });
+    for (std::uint32_t pair = 0; pair < 65536; ++pair)
+      if (weight[pair])
+        add_pair(pair >> 8, pair & 255, weight[pair], begins[pair],
+                 begins[pair + 1] - begins[pair]);
+  }
+
+  // Enters a pair whose positions are (or will be) positions[begin, begin + n), and queues it.
+  void add_pair(std::uint32_t left, std::uint32_t right, std::int64_t weight, std::uint64_t begin,
+                std::size_t n) {
+    const auto fresh = static_cast<std::uint32_t>(pairs_.size());
+    const std::uint32_t owner = table_.find_or_insert(pack_pair(left, right), fresh);
+    if (owner != fresh) {
+      // Only where ids are reused: the pair was there before.
+      pairs_[owner].count += weight;
+      ++n_again_[owner];
+      weight = 0;
+    }
+    pairs_.push_back({weight, begin, static_cast<std::uint32_t>(n), left, right, owner});
+    const std::uint64_t tie =
+        ties_ == Ties::first_seen ? positions_[begin] : pack_pair(left, right);
+    queue_.push_back({pairs_[owner].count, tie, fresh});
+    std::push_heap(queue_.begin(), queue_.end());
+  }
+
+  bool stands_at(std::uint32_t at, std::uint32_t left, std::uint32_t right) const {
+    const std::uint32_t after = at + lengths_[left];
+    return cells_[at].id == left && cells_[after - 1].id == left && cells_[after].id == right;
+  }
+
+  // Takes the best pair off the queue. An entry's count, and for first_seen its position, may be
+  // older and better than the truth: it is then queued again with the truth.
+  bool pop_best(std::uint32_t* pair) {
+    while (!queue_.empty()) {
+      std::pop_heap(queue_.begin(), queue_.end());
+      Candidate& top = queue_.back();
+      Pair& entry = pairs_[top.pair];
+      Candidate now = top;
+      now.count = pairs_[entry.owner].count;
+      if (now.count < least_) {
+        if (now.count == top.count) return false;
+        if (ties_ != Ties::huggingface) {
+          queue_.pop_back();
+          continue;
+        }
+      }
+      if (ties_ == Ties::first_seen) {
+        while (!stands_at(positions_[entry.begin], entry.left, entry.right)) {
+          ++entry.begin;
+          --entry.n;
+        }
+        now.tie = positions_[entry.begin];
+      }
+      if (now.count == top.count && now.tie == top.tie) {
+        *pair = top.pair;
+        queue_.pop_back();
+        return true;
+      }
+      top = now;
+      std::push_heap(queue_.begin(), queue_.end());
+    }
+    return false;
+  }
+
+  std::string spelling_of(std::uint32_t id) const {
+    if (id < 256) return std::string(1, static_cast<char>(byte_of_[id]));
+    return spellings_[id - 256];
+  }
+
+  std::uint32_t id_for(std::uint32_t left, std::uint32_t right) {
+    const auto fresh = static_cast<std::uint32_t>(lengths_.size());
+    if (ties_ == Ties::huggingface) {
+      std::string spelling = spelling_of(left) + spelling_of(right);
+      const auto [found, is_new] = id_of_.try_emplace(spelling, fresh);
+      if (!is_new) return found->second;
+      spellings_.push_back(std::move(spelling));
+    }
+    lengths_.push_back(lengths_[left] + lengths_[right]);
+    return fresh;
+  }
+
+  // Whether another Pair of the same ids waits in the queue: then, as Hugging Face merges whole
+  // words, each takes every occurrence in the chunks it knows, not only its own positions.
+  bool has_twin(std::uint32_t pair) const {
+    const auto again = n_again_.find(pairs_[pair].owner);
+    if (again == n_again_.end()) return false;
+    return again->second + (pairs_[again->first].n > 0) > 1;
+  }
+
+  // All current and past starts of tokens in the chunks where `pair` was created, ascending.
+  std::vector<std::uint32_t> starts_in_chunks(const Pair& pair) const {
+    std::vector<std::uint32_t> chunks;
+    for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i)
+      chunks.push_back(cells_[positions_[i]].chunk);
+    std::sort(chunks.begin(), chunks.end());
+    chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
+    std::vector<std::uint32_t> starts;
+    for (const std::uint32_t chunk : chunks) {
+      auto at = static_cast<std::uint32_t>(chunks_.starts[chunk] + chunk + 1);
+      for (; cells_[at].id != kNone; at += lengths_[cells_[at].id]) starts.push_back(at);
+    }
+    return starts;
+  }
+
+  // Replaces the pair wherever it stands, leftmost first, and returns the id that replaces it.
+  std::uint32_t merge(std::uint32_t index) {
+    const Pair pair = pairs_[index];
+    const std::uint32_t left = pair.left, right = pair.right;
+    const std::uint32_t id = id_for(left, right);
+    const std::uint32_t length = lengths_[id];
+
+    merged_.clear();
+    const auto replace = [&](std::uint32_t at) {
+      if (!stands_at(at, left, right)) return;
+      cells_[at].id = id;
+      cells_[at + length - 1].id = id;
+      merged_.push_back(at);
+    };
+    if (has_twin(index)) {
+      for (const std::uint32_t at : starts_in_chunks(pair)) replace(at);
+    } else {
+      for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i) replace(positions_[i]);
+    }
+    pairs_[index].n = 0;
+    if (pair.owner != index) --n_again_[pair.owner];
+    // Hugging Face leaves the count in place, which tells when the pair comes up again.
+    if (ties_ != Ties::huggingface) pairs_[pair.owner].count = 0;
+
+    before_.resize(lengths_.size());
+    after_.resize(lengths_.size());
+    gather(left, right, length);
+    add_created(id);
+    return id;
+  }
+
+  // Meets the neighbours of all merged occurrences and takes the windows they lost off.
+  void gather(std::uint32_t left, std::uint32_t right, std::uint32_t length) {
+    const std::size_t n = merged_.size();
+    left_ids_.resize(n);
+    right_ids_.resize(n);
+    twin_weight_ = 0;
+    n_twins_ = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint32_t at = merged_[i];
+      const std::int64_t weight = weight_at(at);
+      const bool follows_merged = i > 0 && merged_[i - 1] + length == at;
+      left_ids_[i] = follows_merged ? kNone : cells_[at - 1].id;
+      if (left_ids_[i] != kNone) before_.meet(left_ids_[i], weight);
+      right_ids_[i] = cells_[at + length].id;
+      if (i + 1 < n && merged_[i + 1] == at + length) {
+        right_ids_[i] = kTwin;
+        twin_weight_ += weight;
+        ++n_twins_;
+      } else if (right_ids_[i] != kNone) {
+        after_.meet(right_ids_[i], weight);
+      }
+    }
+    for (const std::uint32_t id : before_.met) take_off(id, left, before_.weight[id]);
+    for (const std::uint32_t id : after_.met) take_off(right, id, after_.weight[id]);
+    if (n_twins_) take_off(right, left, twin_weight_);
+  }
+
+  void take_off(std::uint32_t left, std::uint32_t right, std::int64_t weight) {
+    const std::uint32_t pair = table_.find(pack_pair(left, right));
+    if (pair != PairTable::kAbsent) pairs_[pair].count -= weight;
+  }
+
+  // Enters the pairs that the new token forms: as many windows as the old ones lost.
+  void add_created(std::uint32_t id) {
+    // A pair that starts below the least frequency never reaches it, unless ids are reused.
+    const std::int64_t least = ties_ == Ties::huggingface ? 1 : least_;
+    std::uint64_t end = positions_.size();
+    const auto place = [&](std::int64_t weight, std::uint32_t n) {
+      if (weight < least) return kDropped;
+      end += n;
+      return end - n;
+    };
+    for (Neighbours* side : {&before_, &after_})
+      for (const std::uint32_t neighbour : side->met)
+        if (neighbour != id)
+          side->next[neighbour] = place(side->weight[neighbour], side->n[neighbour]);
+    // (id, id) last and together. Only an id that is reused can be its own unmerged neighbour.
+    const std::uint64_t begin_twins = end;
+    const std::uint32_t n_before = before_.n[id], n_after = after_.n[id];
+    before_.next[id] = end;
+    after_.next[id] = end + n_before;
+    twin_weight_ += before_.weight[id] + after_.weight[id];
+    std::uint64_t next_twin = place(twin_weight_, n_twins_ + n_before + n_after);
+    if (next_twin != kDropped) next_twin += n_before + n_after;
+
+    positions_.resize(end);
+    for (std::size_t i = 0; i < merged_.size(); ++i) {
+      const std::uint32_t at = merged_[i], before = left_ids_[i], after = right_ids_[i];
+      if (before != kNone && before_.next[before] != kDropped)
+        positions_[before_.next[before]++] = at - lengths_[before];
+      if (after == kTwin) {
+        if (next_twin != kDropped) positions_[next_twin++] = at;
+      } else if (after != kNone && after_.next[after] != kDropped) {
+        positions_[after_.next[after]++] = at;
+      }
+    }
+    if (n_before + n_after) std::sort(positions_.begin() + begin_twins, positions_.end());
+
+    for (Neighbours* side : {&before_, &after_}) {
+      for (const std::uint32_t neighbour : side->met) {
+        const std::uint64_t next = side->next[neighbour];
+        if (neighbour == id || next == kDropped) continue;
+        const std::uint32_t n = side->n[neighbour];
+        add_pair(side == &before_ ? neighbour : id, side == &before_ ? id : neighbour,
+                 side->weight[neighbour], next - n, n);
+      }
+    }
+    if (end > begin_twins) add_pair(id, id, twin_weight_, begin_twins, end - begin_twins);
+    before_.clear();
+    after_.clear();
+  }
+
+  static constexpr std::uint32_t kTwin = kNone - 1;  // the right neighbour was merged too
+  static constexpr std::uint64_t kDropped = ~std::uint64_t{0};
+
+  const ChunkList& chunks_;
+  const Ties ties_;
+  const std::int64_t least_;
+  std::uint8_t byte_of_[256];  // ids below 256 in the order that breaks ties
+
+  std::vector<Cell> cells_;
+  std::vector<std::uint32_t> lengths_;  // of tokens, in bytes, by id
+  std::vector<Pair> pairs_;
+  std::vector<std::uint32_t> positions_;
+  PairTable table_;  // of owners
+  std::vector<Candidate> queue_;
+
+  // One merge's working space.
+  std::vector<std::uint32_t> merged_, left_ids_, right_ids_;
+  Neighbours before_, after_;
+  std::int64_t twin_weight_ = 0;
+  std::uint32_t n_twins_ = 0;
+
+  // Ties::huggingface only.
+  std::vector<std::string> spellings_;
+  std::unordered_map<std::string, std::uint32_t> id_of_;
+  std::unordered_map<std::uint32_t, std::uint32_t> n_again_;  // queued pairs beside the owner
+};
+
+}  // namespace
+
+bool find_ties(const char* name, Ties* ties) noexcept {
+  if (std::strcmp(name, "smallest_pair") == 0) return *ties = Ties::smallest_pair, true;
+  if (std::strcmp(name, "huggingface") == 0) return *ties = Ties::huggingface, true;
+  if (std::strcmp(name, "first_seen") == 0) return *ties = Ties::first_seen, true;
+  return false;
+}
+
+bool train(const ChunkList& chunks, std::size_t n_tokens, Ties ties, std::uint64_t min_frequency,
+           const Interrupted& interrupted, std::vector<Merge>* merges) {
+  Trainer trainer(chunks, ties, min_frequency);
+  return trainer.run(n_tokens, interrupted, merges);
+}
+
+}  // namespace groundup::bpe

@@ -1,0 +1,36 @@
+// Stage 3: learns merges from counted chunks. docs/bpe.md derives what is used here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "bpe/count.h"
+#include "bpe/threads.h"
+
+namespace groundup::bpe {
+
+// Which of the pairs with the highest count is merged.
+enum class Ties {
+  smallest_pair,  // the smallest (left, right) by id, where a byte's id is its value: rustbpe
+  huggingface,    // the same with the bytes in the order of Hugging Face's alphabet
+  first_seen      // the one whose first current occurrence in the text comes first: minbpe
+};
+
+bool find_ties(const char* name, Ties* ties) noexcept;
+
+struct Merge {
+  std::uint32_t left;
+  std::uint32_t right;
+  std::uint32_t id;
+  std::uint64_t count;  // of the pair when it was merged, overlapping windows included
+};
+
+// Appends merges until `n_tokens` new ids exist (256 on), or no pair reaches `min_frequency`.
+// With Ties::huggingface a merge whose string already exists reuses that id and adds no token.
+// Returns false when interrupted. Throws std::invalid_argument when the corpus passes what 32-bit
+// positions or 62-bit counts hold.
+bool train(const ChunkList& chunks, std::size_t n_tokens, Ties ties, std::uint64_t min_frequency,
+           const Interrupted& interrupted, std::vector<Merge>* merges);
+
+}  // namespace groundup::bpe

@@ -1,0 +1,45 @@
+// Stage 1: cuts text into chunks exactly where a pattern's regular expression cuts it.
+//
+// The expressions are those of python/groundup/tokenizer/patterns.py. Each scanner decides from
+// the characters ahead alone (the expressions look behind nothing) and reads every character a
+// bounded number of times, so that a million spaces cost what a million letters cost.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace groundup::bpe {
+
+enum class Pattern { none, gpt2, gpt4, gpt4o };
+
+// False when there is no scanner of that name.
+bool find_pattern(const char* name, Pattern* pattern) noexcept;
+
+// Writes the ends (offsets from text, at most `capacity`) of the chunks of text[at, n) and
+// returns how many; at must be the end of a chunk, or 0. Fewer than `capacity` come only with the
+// text's last chunk, whose end is n. The text is valid UTF-8.
+std::size_t split_some(Pattern pattern, const std::uint8_t* text, std::size_t at, std::size_t n,
+                       std::size_t* ends, std::size_t capacity) noexcept;
+
+// The first offset from `wanted` on at which the text may be cut without changing any chunk on
+// either side, or n: just before a space that follows something else than white space.
+std::size_t find_cut(Pattern pattern, const std::uint8_t* text, std::size_t wanted,
+                     std::size_t n) noexcept;
+
+constexpr std::size_t kSplitBatch = 512;
+
+// Calls visit(begin, end) for every chunk of text[0, n) in turn.
+template <class Visit>
+void for_each_chunk(Pattern pattern, const std::uint8_t* text, std::size_t n, Visit&& visit) {
+  std::size_t ends[kSplitBatch];
+  std::size_t at = 0;
+  while (at < n) {
+    const std::size_t found = split_some(pattern, text, at, n, ends, kSplitBatch);
+    for (std::size_t i = 0; i < found; ++i) {
+      visit(at, ends[i]);
+      at = ends[i];
+    }
+  }
+}
+
+}  // namespace groundup::bpe

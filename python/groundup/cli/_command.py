@@ -29,6 +29,7 @@ def run(
     name: str | None = None,
     description: str | None = None,
     default: Any = None,
+    then: Callable[[Any], int | None] | None = None,
 ) -> int:
     """Parse `args` into `function`'s typed arguments, call it, return the exit code.
 
@@ -37,6 +38,7 @@ def run(
     name         the words after `groundup`; by default the function's name
     description  the help's first paragraph; by default the function's docstring
     default      for a dataclass: an instance that holds the defaults
+    then         for a dataclass: what to do with the parsed instance
 
     The function returns an exit code or None for 0. Exit codes: 0 done; 1 an expected error,
     told in one sentence on stderr (GROUNDUP_TRACEBACK=1 shows where it was raised); 2 arguments
@@ -57,10 +59,12 @@ def run(
         options["default"] = default
 
     def call() -> int | None:
+        code: int | None
         if isinstance(function, Mapping):
-            code: int | None = tyro.extras.subcommand_cli_from_dict(dict(function), **options)
+            code = tyro.extras.subcommand_cli_from_dict(dict(function), **options)
         else:
-            code = tyro.cli(function, **options)
+            parsed = tyro.cli(function, **options)
+            code = then(parsed) if then is not None else parsed
         return code
 
     return guard(call, prog)

@@ -54,7 +54,7 @@ class Batches:
         return self.tokens.read(start, start + self.block_size + 1)
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
-        # Philox is counter-based and specified: the same order on every machine and version.
+        # Keyed by the epoch, not drawn in turn: no epoch depends on those before it.
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         room = len(self.tokens) - 1 - self.windows_per_epoch * self.block_size
         offset = int(random.integers(min(room, self.block_size - 1) + 1))
@@ -70,7 +70,7 @@ def even_windows(tokens: Tokens, block_size: int, n_windows: int | None) -> NDAr
     if n_all < 1:
         raise ValueError(
             f"tokens: expected at least block_size + 1 = {block_size + 1} for evaluation, got "
-            f"{len(tokens)}; prepare more text or raise --validation-fraction"
+            f"{len(tokens)}; prepare more text or raise --validation-share"
         )
     n = n_all if n_windows is None else min(n_windows, n_all)
     return np.arange(n) * n_all // n * block_size

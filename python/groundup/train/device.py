@@ -9,7 +9,7 @@ from groundup.train.config import TrainConfig
 
 
 def named_device(name: str) -> torch.device:
-    """The device that "cpu", "cuda" or "auto" means. Raises ValueError for a GPU that is not there."""
+    """What "cpu", "cuda" or "auto" means here; ValueError for a GPU that is not there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda is not available to this torch; try device cpu")
     if name == "auto":
@@ -39,7 +39,7 @@ def random_state(device: torch.device) -> dict[str, str]:
 
 
 def set_random_state(state: dict[str, str], device: torch.device) -> None:
-    """Put back what random_state returned; KeyError, ValueError or RuntimeError for other things."""
+    """Put back what random_state returned; raises KeyError, ValueError or RuntimeError for else."""
 
     def tensor(text: str) -> torch.Tensor:
         return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)

@@ -43,11 +43,15 @@ def cross_entropy_inplace(
         )
     gradient = _Gradient()
     apply: Callable[..., Tensor] = _CrossEntropyInPlace.apply
-    loss = apply(input, target, weight, options, gradient)
-    input.register_hook(gradient.check)
-    if base is not None and base.requires_grad:
-        base.register_hook(gradient.check)
-    return loss
+    # The hooks come first: the first hook on a view whose version has moved crashes torch 2.13.
+    watched = [input] if base is None or not base.requires_grad else [input, base]
+    hooks = [tensor.register_hook(gradient.check) for tensor in watched]
+    try:
+        return apply(input, target, weight, options, gradient)
+    except BaseException:
+        for hook in hooks:
+            hook.remove()
+        raise
 
 
 class _Gradient:

@@ -155,9 +155,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(config):
     good = train(config, stop_at=4).checkpoint
     weights = _weights(good)
     wild = dataclasses.replace(config, learning_rate=1e30, warmup=0.0)
-    with pytest.raises(
-        DivergedError, match=r"became (nan|inf) at step \d+ .*/step-\d+ is the last"
-    ):
+    with pytest.raises(DivergedError, match=r"became (nan|inf) at step \d+ .*-\d+ is the last"):
         train(wild, resume=True)
     newest = checkpoint.newest(config.out / "checkpoints")
     assert newest is not None

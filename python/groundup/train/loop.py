@@ -116,7 +116,8 @@ class _Run:
         try:
             self.step = state["step"]
             self._elapsed_before = float(state["elapsed_seconds"])
-            self.validation_loss = state["validation_loss"]
+            loss = state["validation_loss"]
+            self.validation_loss = None if loss is None else float(loss)
             self.recent_losses.extend(map(float, state["recent_losses"]))
             set_random_state(state["random"], self.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

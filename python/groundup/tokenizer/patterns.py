@@ -6,6 +6,11 @@ possessive `{1,3}+` (a repeated group to Oniguruma), no set algebra (spelled thr
 tiktoken's own strings use the possessive forms for speed; they cut the same chunks.
 """
 
+import re
+from typing import NamedTuple
+
+import regex
+
 # Superscripts and subscripts, U+2070 to U+209C: letters, signs and brackets among them too.
 _SCRIPTS = "⁰-ₜ"
 _OPERATORS = r"\p{Sm}*/^\-"
@@ -88,3 +93,47 @@ PATTERNS: dict[str, str] = {
     "indic-math": INDIC_MATH,
     "none": NONE,
 }
+
+# The same patterns as others write them: tiktoken's possessive forms and GPT-2's first one.
+_OTHER_SPELLINGS: dict[str, str] = {
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s": "gpt2",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s": "gpt4",
+}
+
+
+class Pattern(NamedTuple):
+    """A way to split: one of PATTERNS by its name, or (name None) a regex of one's own."""
+
+    name: str | None
+    regex: str
+
+
+def find_pattern(pattern: str) -> Pattern:
+    """The pattern of that name or with that regular expression.
+
+    A regex of one's own is read by the `regex` module; text that it does not match makes chunks
+    too, so that nothing is lost. ValueError for one that does not compile or that looks like a
+    misspelt name.
+    """
+    if not isinstance(pattern, str):
+        raise ValueError(f"pattern: expected a name or a regular expression, got {pattern!r}.")
+    if pattern in PATTERNS:
+        return Pattern(pattern, PATTERNS[pattern])
+    if pattern in _OTHER_SPELLINGS:
+        return find_pattern(_OTHER_SPELLINGS[pattern])
+    for name, known in PATTERNS.items():
+        if pattern == known:
+            return Pattern(name, known)
+    if re.fullmatch(r"[A-Za-z0-9_-]*", pattern):
+        raise ValueError(
+            f"pattern: expected one of {', '.join(PATTERNS)} or a regular expression, "
+            f"got {pattern!r}."
+        )
+    try:
+        regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"pattern: {pattern!r} is no regular expression: {error}.") from None
+    return Pattern(None, pattern)

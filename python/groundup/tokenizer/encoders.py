@@ -1,0 +1,150 @@
+"""Text to ids behind one interface: native, native behind a foreign pattern, plain Python."""
+
+import functools
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundup.reference import bpe
+from groundup.tokenizer.engine import has_scanner, native_core
+from groundup.tokenizer.vocabulary import Merges, Vocabulary
+
+Ids = NDArray[np.uint32]
+
+
+class Encoder(Protocol):
+    """Ordinary text to ids and ids of ordinary tokens to bytes; texts are valid Unicode."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def encode_to_numpy(self, text: str) -> Ids: ...
+    def encode_batch(self, texts: Sequence[str], threads: int) -> list[list[int]]: ...
+    def encode_chunk(self, chunk: bytes) -> list[int]: ...
+    def encode_chunks(self, chunks: Sequence[bytes]) -> Ids: ...
+    def split(self, text: str) -> list[bytes]: ...
+    def decode(self, ids: Ids) -> bytes: ...
+    def decode_batch(self, batch: Sequence[Ids], threads: int) -> list[bytes]: ...
+
+
+def new_encoder(vocabulary: Vocabulary) -> Encoder:
+    core = native_core()
+    if core is None:
+        return ReferenceEncoder(vocabulary)
+    if has_scanner(core, vocabulary.pattern):
+        return NativeEncoder(core, vocabulary)
+    return SplittingEncoder(core, vocabulary)
+
+
+class NativeEncoder:
+    def __init__(self, core: ModuleType, vocabulary: Vocabulary) -> None:
+        self._core = core
+        self._pattern = vocabulary.pattern
+        self._encoder = core.BpeEncoder(
+            vocabulary.tokens,
+            # Where every split of every token is listed, a pair can stand there only once.
+            vocabulary.merges if vocabulary.whole_chunks else _last_of_each_pair(vocabulary.merges),
+            self._scanner_name(),
+            vocabulary.whole_chunks,
+        )
+        # The calls that everything is measured by go straight to the core.
+        self.encode: Callable[[str], list[int]] = self._encoder.encode
+        self.encode_to_numpy: Callable[[str], Ids] = self._encoder.encode_to_numpy
+        self.encode_batch: Callable[[Sequence[str], int], list[list[int]]] = (
+            self._encoder.encode_batch
+        )
+        self.decode: Callable[[Ids], bytes] = self._encoder.decode
+        self.decode_batch: Callable[[Sequence[Ids], int], list[bytes]] = self._encoder.decode_batch
+
+    def _scanner_name(self) -> str:
+        assert self._pattern.name is not None
+        return self._pattern.name
+
+    def encode_chunk(self, chunk: bytes) -> list[int]:
+        ids: list[int] = self.encode_chunks([chunk]).tolist()
+        return ids
+
+    def encode_chunks(self, chunks: Sequence[bytes]) -> Ids:
+        ends = np.cumsum([len(chunk) for chunk in chunks], dtype=np.int64)
+        ids: Ids = self._encoder.encode_chunks(b"".join(chunks), ends)
+        return ids
+
+    def split(self, text: str) -> list[bytes]:
+        text_bytes = text.encode()
+        ends = self._core.split(text, self._scanner_name()).tolist()
+        return [text_bytes[a:b] for a, b in pairwise([0, *ends])]
+
+
+class SplittingEncoder(NativeEncoder):
+    """The native merges behind a pattern that only the regex module can split by."""
+
+    def __init__(self, core: ModuleType, vocabulary: Vocabulary) -> None:
+        super().__init__(core, vocabulary)
+        self.encode = lambda text: self.encode_chunks(self.split(text)).tolist()
+        self.encode_to_numpy = lambda text: self.encode_chunks(self.split(text))
+        self.encode_batch = lambda texts, threads: [self.encode(text) for text in texts]
+
+    def _scanner_name(self) -> str:
+        return "none"
+
+    def split(self, text: str) -> list[bytes]:
+        return bpe.split(text, self._pattern.regex)
+
+
+class ReferenceEncoder:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._ids = {token: i for i, token in reversed([*enumerate(vocabulary.tokens)]) if token}
+        self._ranks = bpe.ranks_of(map(tuple, vocabulary.merges.tolist()))
+        if vocabulary.whole_chunks:
+            self._share_ranks()
+        self._merge = (
+            bpe.encode_chunk if vocabulary.is_in_merge_order else bpe.encode_chunk_leftmost
+        )
+        self._cached = functools.lru_cache(maxsize=1 << 16)(self._encode_chunk)
+
+    def _share_ranks(self) -> None:
+        rows = self._vocabulary.merges[:, 2]
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[:1] + 1))
+        first = starts[np.searchsorted(starts, np.arange(len(rows)), side="right") - 1].tolist()
+        self._ranks = {pair: (first[rank], new) for pair, (rank, new) in self._ranks.items()}
+
+    def _encode_chunk(self, chunk: bytes) -> tuple[int, ...]:
+        if self._vocabulary.whole_chunks and chunk in self._ids:
+            return (self._ids[chunk],)
+        return tuple(self._merge([self._ids[bytes([byte])] for byte in chunk], self._ranks))
+
+    def encode(self, text: str) -> list[int]:
+        return [i for chunk in self.split(text) for i in self._cached(chunk)]
+
+    def encode_to_numpy(self, text: str) -> Ids:
+        return np.array(self.encode(text), dtype=np.uint32)
+
+    def encode_batch(self, texts: Sequence[str], threads: int) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def encode_chunk(self, chunk: bytes) -> list[int]:
+        return list(self._cached(chunk)) if chunk else []
+
+    def encode_chunks(self, chunks: Sequence[bytes]) -> Ids:
+        return np.array([i for chunk in chunks for i in self.encode_chunk(chunk)], dtype=np.uint32)
+
+    def split(self, text: str) -> list[bytes]:
+        return bpe.split(text, self._vocabulary.pattern.regex)
+
+    def decode(self, ids: Ids) -> bytes:
+        return b"".join(map(self._vocabulary.tokens.__getitem__, ids.tolist()))
+
+    def decode_batch(self, batch: Sequence[Ids], threads: int) -> list[bytes]:
+        return [self.decode(ids) for ids in batch]
+
+
+def _last_of_each_pair(merges: Merges) -> Merges:
+    """`merges` with each pair once: Hugging Face keeps the rank of a pair's last row."""
+    pairs = merges[::-1, 0].astype(np.uint64) << 32 | merges[::-1, 1]
+    kept = np.unique(pairs, return_index=True)[1]
+    if len(kept) == len(merges):
+        return merges
+    return np.ascontiguousarray(merges[np.sort(len(merges) - 1 - kept)])

@@ -1,0 +1,232 @@
+"""Why a token is a token, and why a text becomes these tokens.
+
+A token is explained by its tree: the two parts it was merged from, theirs, down to bytes, each
+with its rank and, when the tokenizer was trained here, how often the pair occurred when it was
+merged and a piece of the text it was seen in. A text is explained by its merges in the order in
+which they fired.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from groundup.tokenizer.encoders import Encoder
+from groundup.tokenizer.engine import Chunks
+from groundup.tokenizer.vocabulary import N_BYTES, Vocabulary
+
+MAX_SEEN_BYTES = 64
+MAX_DEPTH = 100  # a token of one letter repeated can be a chain of any length
+
+
+def shown(token: bytes) -> str:
+    """A token for reading: its text in quotes, or its bytes where that is no text."""
+    try:
+        text = token.decode()
+    except UnicodeDecodeError:
+        return "⟨" + " ".join(f"{byte:02x}" for byte in token) + "⟩"
+    return repr(text) if text.isprintable() else ascii(text)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One merge: which it is in the order of training, and what training saw of it."""
+
+    left: bytes
+    right: bytes
+    token: bytes
+    id: int
+    rank: int  # 0 for the first merge learned; for imported ranks, the id's place among them
+    count: int | None  # occurrences of the pair when it was merged, if trained here
+
+    def __str__(self) -> str:
+        seen = "" if self.count is None else f", {self.count} times"
+        return (
+            f"{shown(self.left)} + {shown(self.right)} = {shown(self.token)}  "
+            f"(id {self.id}, merge {self.rank}{seen})"
+        )
+
+
+@dataclass(frozen=True)
+class TokenExplanation:
+    id: int
+    token: bytes
+    special: bool
+    merge: Merge | None  # None for a byte and for a special token
+    parts: tuple["TokenExplanation", ...]  # two, or none
+    seen_in: str | None  # a chunk of the training text that holds the token, the most frequent
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines(""))
+
+    def _lines(self, indent: str) -> Iterator[str]:
+        line = f"{indent}{shown(self.token)}  id {self.id}"
+        if self.special:
+            line += ", special: stands for itself, never merged"
+        elif self.merge is None:
+            line += ", a byte" if len(self.token) == 1 else ", whole: no two parts are tokens"
+        else:
+            line += f", merge {self.merge.rank}"
+            if self.merge.count is not None:
+                line += f", {self.merge.count} times"
+        if self.seen_in is not None and self.seen_in.encode() != self.token:
+            line += f", seen in {self.seen_in!r}"
+        yield line
+        for part in self.parts:
+            yield from part._lines(indent + "  ")
+
+
+@dataclass(frozen=True)
+class ChunkExplanation:
+    chunk: bytes
+    merges: tuple[Merge, ...]  # in the order in which they fired
+    ids: tuple[int, ...]
+    tokens: tuple[bytes, ...]
+    whole: bool = False  # taken as one token without merging, as tiktoken does
+
+    def __str__(self) -> str:
+        lines = [f"{shown(self.chunk)} -> {' '.join(map(shown, self.tokens))}  {list(self.ids)}"]
+        if self.whole:
+            lines.append("  the whole chunk is a token")
+        lines += [f"  {merge}" for merge in self.merges]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class TextExplanation:
+    text: str
+    chunks: tuple[ChunkExplanation, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        return [i for chunk in self.chunks for i in chunk.ids]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.chunks))
+
+
+class Explainer:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._names = {i: name for name, i in vocabulary.specials.items()}
+        self._ids = {token: i for i, token in reversed([*enumerate(vocabulary.tokens)]) if token}
+        self._rules: dict[tuple[int, int], tuple[int, int, int]] = {}  # rank, row, new id
+        previous, rank = -1, -1
+        for row, (left, right, new) in enumerate(vocabulary.merges.tolist()):
+            if not vocabulary.whole_chunks or new != previous:
+                rank += 1
+            previous = new
+            self._rules[left, right] = (rank, row, new)
+
+    def token(self, i: int, depth: int = 0) -> TokenExplanation:
+        """The tree of one token, at most MAX_DEPTH deep."""
+        tokens, training = self._vocabulary.tokens, self._vocabulary.training
+        if i in self._names:
+            return TokenExplanation(i, self._names[i].encode(), True, None, (), None)
+        if not 0 <= i < len(tokens) or not tokens[i]:
+            raise ValueError(
+                f"explain: expected a token's id below {self._vocabulary.n_ids}, got {i}; "
+                "no token has it."
+            )
+        merge = self._merge_that_made(i)
+        parts = (
+            ()
+            if merge is None or depth == MAX_DEPTH
+            else (self._ids[merge.left], self._ids[merge.right])
+        )
+        return TokenExplanation(
+            id=i,
+            token=tokens[i],
+            special=False,
+            merge=merge,
+            parts=tuple(self.token(part, depth + 1) for part in parts),
+            seen_in=None if training is None else training.seen.get(i),
+        )
+
+    def _merge_that_made(self, i: int) -> Merge | None:
+        """The merge that the token's own bytes end in."""
+        fired = self._trace([self._ids[bytes([byte])] for byte in self._vocabulary.tokens[i]])
+        return fired[-1] if fired and fired[-1].id == i else None
+
+    def chunk(self, chunk: bytes) -> ChunkExplanation:
+        if self._vocabulary.whole_chunks and (whole := self._ids.get(chunk)) is not None:
+            return ChunkExplanation(chunk, (), (whole,), (chunk,), whole=len(chunk) > 1)
+        ids = [self._ids[bytes([byte])] for byte in chunk]
+        fired = self._trace(ids)
+        tokens = tuple(self._vocabulary.tokens[i] for i in ids)
+        return ChunkExplanation(chunk, tuple(fired), tuple(ids), tokens)
+
+    def special(self, name: str) -> ChunkExplanation:
+        return ChunkExplanation(
+            name.encode(), (), (self._vocabulary.specials[name],), (name.encode(),), whole=True
+        )
+
+    def _trace(self, ids: list[int]) -> list[Merge]:
+        """Merges `ids` in place, lowest rank first and leftmost among equals; what fired."""
+        tokens, training = self._vocabulary.tokens, self._vocabulary.training
+        fired: list[Merge] = []
+        while True:
+            candidates = [
+                (self._rules[pair][0], place)
+                for place, pair in enumerate(pairwise(ids))
+                if pair in self._rules
+            ]
+            if not candidates:
+                return fired
+            rank, place = min(candidates)
+            left, right = ids[place : place + 2]
+            _, row, new = self._rules[left, right]
+            count = None if training is None else int(training.counts[row])
+            fired.append(Merge(tokens[left], tokens[right], tokens[new], new, rank, count))
+            ids[place : place + 2] = [new]
+
+
+def seen_in(vocabulary: Vocabulary, encoder: Encoder, chunks: Chunks) -> dict[int, str]:
+    """For each token a merge made, the most frequent short chunk it occurs in.
+
+    A token that later merges swallowed everywhere is found inside what they made of it.
+    Cost: one encoding of the distinct chunks.
+    """
+    items = [
+        (count, chunk)
+        for chunk, count in chunks.items()
+        if 1 < len(chunk) <= MAX_SEEN_BYTES and _is_text(chunk)
+    ]
+    items.sort(key=lambda item: item[0])  # ascending: of equal assignments the last stands
+    if not items:
+        return {}
+    ids = encoder.encode_chunks([chunk for _, chunk in items])
+    lengths = np.array([len(token) for token in vocabulary.tokens])
+    ends_of_ids = np.cumsum(lengths[ids])
+    ends_of_items = np.cumsum([len(chunk) for _, chunk in items])
+    best = np.full(len(vocabulary.tokens), -1, dtype=np.int64)
+    best[ids] = np.searchsorted(ends_of_items, ends_of_ids)
+    for left, right, new in vocabulary.merges[::-1].tolist():
+        best[left] = max(best[left], best[new])
+        best[right] = max(best[right], best[new])
+    return {
+        i: items[place][1].decode()
+        for i, place in enumerate(best.tolist())
+        if place >= 0 and i >= N_BYTES
+    }
+
+
+def _is_text(chunk: bytes) -> bool:
+    try:
+        chunk.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def explain_text(
+    explainer: Explainer, text: str, pieces: Sequence[tuple[list[bytes], str | None]]
+) -> TextExplanation:
+    """`pieces`: the chunks between special tokens, and the names of those, in order."""
+    chunks: list[ChunkExplanation] = []
+    for cut, name in pieces:
+        chunks += [explainer.chunk(chunk) for chunk in cut]
+        if name is not None:
+            chunks.append(explainer.special(name))
+    return TextExplanation(text, tuple(chunks))

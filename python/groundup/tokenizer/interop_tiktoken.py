@@ -1,0 +1,132 @@
+"""tiktoken's ranks: a token's id is its rank, and any two neighbours that make a token may merge.
+
+A .tiktoken file has one line a token, base64(token) SPACE rank. Neither the pattern nor the
+special tokens are in it.
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from groundup._files import write_atomic
+from groundup.tokenizer.encoders import new_encoder
+from groundup.tokenizer.patterns import Pattern, find_pattern
+from groundup.tokenizer.reading import expect_id, read_file
+from groundup.tokenizer.vocabulary import MAX_IDS, Vocabulary, all_splits, checked
+
+if TYPE_CHECKING:
+    import tiktoken
+
+
+def read_ranks(path: str | os.PathLike[str]) -> dict[bytes, int]:
+    """The tokens of a .tiktoken file and their ranks."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(read_file(path).splitlines(), start=1):
+        if not line:
+            continue
+        token, _, rank = line.partition(b" ")
+        try:
+            decoded = binascii.a2b_base64(token, strict_mode=True)
+            value = int(rank)
+        except ValueError:
+            raise ValueError(
+                f"{path}: expected line {number} to be base64 of a token, a space and its rank, "
+                f"got {line[:60]!r}; is the file whole, and a .tiktoken file?"
+            ) from None
+        if decoded in ranks:
+            raise ValueError(f"{path}: line {number} gives the token {decoded!r} a second rank.")
+        ranks[decoded] = value
+    if not ranks:
+        raise ValueError(f"{path}: expected one token a line, got an empty file.")
+    return ranks
+
+
+def vocabulary_of_ranks(
+    ranks: Mapping[bytes, int], pattern: Pattern, specials: Mapping[str, int], source: str
+) -> Vocabulary:
+    highest = max(ranks.values())
+    if highest >= MAX_IDS or min(ranks.values()) < 0:
+        raise ValueError(f"{source}: expected ranks from 0 to {MAX_IDS - 1}, got {highest}.")
+    tokens = [b""] * (highest + 1)
+    for token, rank in ranks.items():
+        if not token:
+            raise ValueError(f"{source}: the token of rank {rank} is empty.")
+        if tokens[rank]:
+            raise ValueError(f"{source}: {tokens[rank]!r} and {token!r} both have rank {rank}.")
+        tokens[rank] = token
+    vocabulary = Vocabulary(tokens, all_splits(tokens), pattern, specials, whole_chunks=True)
+    return checked(vocabulary, source)
+
+
+def from_file(
+    path: str | os.PathLike[str], pattern: str | None, specials: Mapping[str, int]
+) -> Vocabulary:
+    if pattern is None:
+        raise ValueError(
+            f"{path}: a .tiktoken file does not say how text is split; pass pattern='gpt2' "
+            "(r50k_base, p50k_base), 'gpt4' (cl100k_base), 'gpt4o' (o200k_base) or a regex."
+        )
+    for name, i in specials.items():
+        expect_id(i, "special_tokens", f"the id of {name!r}")
+    return vocabulary_of_ranks(read_ranks(path), find_pattern(pattern), specials, str(path))
+
+
+def from_encoding(encoding: "tiktoken.Encoding", pattern: str | None) -> Vocabulary:
+    return vocabulary_of_ranks(
+        encoding._mergeable_ranks,
+        find_pattern(pattern or encoding._pat_str),
+        encoding._special_tokens,
+        f"tiktoken's {encoding.name}",
+    )
+
+
+def ranks_of(vocabulary: Vocabulary) -> dict[bytes, int]:
+    """Each token's id. ValueError where tiktoken's rule would merge otherwise than ours.
+
+    tiktoken takes a chunk that is a token as that token, and merges any two neighbours that
+    make one. That changes nothing when ids follow the order of the merges and every token,
+    encoded alone, gives itself: then whatever stands for its bytes is on the way to it.
+    """
+    ranks: dict[bytes, int] = {}
+    for i, token in enumerate(vocabulary.tokens):
+        if token and ranks.setdefault(token, i) != i:
+            raise ValueError(
+                f"tiktoken's format has one id for each token; {token!r} is both {ranks[token]} "
+                f"and {i} here. Save with tok.save instead."
+            )
+    if vocabulary.whole_chunks:
+        return ranks
+    remedy = "tiktoken's format cannot express that; save with tok.save, or use to_hf."
+    if not vocabulary.is_in_merge_order:
+        raise ValueError(f"The ids do not follow the order of the merges; {remedy}")
+    if len(new_encoder(vocabulary).encode_chunks(list(ranks))) != len(ranks):
+        raise ValueError(f"A token, encoded alone, does not give itself; {remedy}")
+    return ranks
+
+
+def pattern_for_tiktoken(pattern: Pattern) -> str:
+    """tiktoken drops text that the pattern does not match; here it makes chunks, so add it."""
+    if pattern.name is not None:
+        return pattern.regex
+    return f"(?:{pattern.regex})|(?:(?!{pattern.regex})[\\s\\S])+"
+
+
+def to_file(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
+    lines = (
+        base64.b64encode(token) + f" {rank}\n".encode()
+        for token, rank in ranks_of(vocabulary).items()
+    )
+    write_atomic(path, b"".join(lines))
+
+
+def to_encoding(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
+    import tiktoken
+
+    return tiktoken.Encoding(
+        name,
+        pat_str=pattern_for_tiktoken(vocabulary.pattern),
+        mergeable_ranks=ranks_of(vocabulary),
+        special_tokens=dict(vocabulary.specials),
+    )

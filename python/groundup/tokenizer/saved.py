@@ -1,0 +1,200 @@
+"""The tokenizer's own file: JSON with a format version, one merge a line.
+
+A trained vocabulary is its merges, [left, right, new id, count]; tokens follow from them. One
+made of ranks, as tiktoken's, is its tokens in base64, by id; merges follow from those. Others
+have both. Saving what was loaded gives the same bytes.
+"""
+
+import base64
+import binascii
+import json
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundup._files import write_atomic
+from groundup.reference.bpe import TIES
+from groundup.tokenizer.patterns import Pattern, find_pattern
+from groundup.tokenizer.reading import expect, expect_id, read_json
+from groundup.tokenizer.vocabulary import (
+    Merges,
+    Training,
+    Vocabulary,
+    all_splits,
+    checked,
+    tokens_of_merges,
+)
+
+Counts = NDArray[np.uint64]
+
+FORMAT = "groundup.tokenizer"
+VERSION = 1
+
+
+def save(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
+    write_atomic(path, _written(vocabulary).encode())
+
+
+def _written(vocabulary: Vocabulary) -> str:
+    pattern, training = vocabulary.pattern, vocabulary.training
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "base": "bytes",
+        "pattern": {"name": pattern.name} if pattern.name else {"regex": pattern.regex},
+        "special_tokens": dict(sorted(vocabulary.specials.items(), key=lambda item: item[1])),
+        "whole_chunks": vocabulary.whole_chunks,
+    }
+    if training is not None:
+        fields["ties"] = training.ties
+        fields["min_frequency"] = training.min_frequency
+        fields["seen"] = {str(i): text for i, text in sorted(training.seen.items())}
+    if not _bytes_come_first(vocabulary):
+        fields["tokens"] = [base64.b64encode(token).decode() for token in vocabulary.tokens]
+    rows = vocabulary.merges.tolist()
+    if training is not None:
+        counts = training.counts.tolist()
+        rows = [[*row, count] for row, count in zip(rows, counts, strict=True)]
+    head = json.dumps(fields, ensure_ascii=False, indent=1)
+    if _follows_from_tokens(vocabulary):
+        return head + "\n"
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    body = f"[\n  {lines}\n ]" if rows else "[]"
+    return f'{head[:-2]},\n "merges": {body}\n}}\n'
+
+
+def _follows_from_tokens(vocabulary: Vocabulary) -> bool:
+    return vocabulary.whole_chunks and np.array_equal(
+        vocabulary.merges, all_splits(vocabulary.tokens)
+    )
+
+
+def _bytes_come_first(vocabulary: Vocabulary) -> bool:
+    """Whether the merges alone tell the tokens."""
+    if _follows_from_tokens(vocabulary):
+        return False
+    try:
+        return tokens_of_merges(vocabulary.merges, "") == list(vocabulary.tokens)
+    except ValueError:
+        return False
+
+
+def load(path: str | os.PathLike[str]) -> Vocabulary:
+    """The vocabulary in a file that `save` wrote. ValueError for anything else."""
+    fields, source = read_json(path), str(path)
+    if fields.get("format") != FORMAT:
+        raise ValueError(
+            f'{source}: expected "format": "{FORMAT}", got {fields.get("format")!r}; for '
+            "tokenizer.json use Tokenizer.from_hf, for a .tiktoken file Tokenizer.from_tiktoken."
+        )
+    version = expect(fields.get("version"), int, source, "version")
+    if version != VERSION:
+        raise ValueError(
+            f"{source}: expected format version {VERSION}, got {str(version)[:24]}; "
+            "install a groundup that knows it."
+        )
+    if fields.get("base") != "bytes":
+        raise ValueError(f'{source}: expected "base": "bytes", got {fields.get("base")!r}.')
+    whole_chunks = expect(fields.get("whole_chunks"), bool, source, "whole_chunks")
+    specials = {
+        name: expect_id(i, source, f"the id of {name!r}")
+        for name, i in expect(fields.get("special_tokens"), dict, source, "special_tokens").items()
+    }
+    listed = _tokens(fields, source)
+    counts: Counts | None = None
+    if "merges" in fields:
+        merges, counts = _merges(fields, source)
+        tokens = tokens_of_merges(merges, source) if listed is None else listed
+    elif listed is not None and whole_chunks:
+        tokens, merges = listed, all_splits(listed)
+    else:
+        raise ValueError(f"{source}: expected merges, or tokens with whole_chunks; got neither.")
+    vocabulary = Vocabulary(
+        tokens,
+        merges,
+        _pattern(fields, source),
+        specials,
+        whole_chunks,
+        _training(fields, counts, len(tokens), source),
+    )
+    checked(vocabulary, source)
+    if listed is not None:
+        _check_products(vocabulary, source)
+    return vocabulary
+
+
+def _pattern(fields: dict[str, Any], source: str) -> Pattern:
+    pattern = expect(fields.get("pattern"), dict, source, "pattern")
+    named = pattern.get("name", pattern.get("regex"))
+    spelled: str = expect(named, str, source, "the pattern's name or regex")
+    try:
+        found = find_pattern(spelled)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    if "name" in pattern and found.name != spelled:
+        raise ValueError(f"{source}: it knows no pattern of the name {spelled[:60]!r}.")
+    return found
+
+
+def _tokens(fields: dict[str, Any], source: str) -> list[bytes] | None:
+    if "tokens" not in fields:
+        return None
+    tokens: list[bytes] = []
+    for i, spelled in enumerate(expect(fields["tokens"], list, source, "tokens")):
+        text = expect(spelled, str, source, f"token {i}")
+        try:
+            tokens.append(binascii.a2b_base64(text, strict_mode=True))
+        except ValueError as error:
+            raise ValueError(f"{source}: token {i} is no base64: {error}.") from None
+    return tokens
+
+
+def _merges(fields: dict[str, Any], source: str) -> tuple[Merges, Counts | None]:
+    rows: list[Any] = expect(fields["merges"], list, source, "merges")
+    width = 4 if "ties" in fields else 3
+    for number, row in enumerate(rows):
+        if (
+            not isinstance(row, list)
+            or len(row) != width
+            or not all(type(n) is int for n in row)
+            or not 0 <= min(row) <= max(row[:3]) < 1 << 24
+            or row[-1] >= 1 << 64
+        ):
+            shown = ("left", "right", "new id", "count")[:width]
+            raise ValueError(
+                f"{source}: expected merge {number} to be [{', '.join(shown)}], got "
+                f"{repr(row)[:60]}."
+            )
+    merges = np.array([row[:3] for row in rows], dtype=np.uint32).reshape(-1, 3)
+    if width == 3:
+        return merges, None
+    return merges, np.array([row[3] for row in rows], dtype=np.uint64)
+
+
+def _training(
+    fields: dict[str, Any], counts: Counts | None, n_tokens: int, source: str
+) -> Training | None:
+    if counts is None:
+        return None
+    ties = expect(fields.get("ties"), str, source, "ties")
+    if ties not in TIES:
+        raise ValueError(f"{source}: expected ties to be one of {TIES}, got {ties[:60]!r}.")
+    seen: dict[int, str] = {}
+    for spelled, text in expect(fields.get("seen", {}), dict, source, "seen").items():
+        if not spelled.isdecimal() or not spelled.isascii() or int(spelled[:9]) >= n_tokens:
+            raise ValueError(f"{source}: expected seen to go by token, got {spelled[:60]!r}.")
+        seen[int(spelled)] = expect(text, str, source, f"what was seen of {spelled}")
+    frequency = expect(fields.get("min_frequency"), int, source, "min_frequency")
+    return Training(counts, ties, frequency, seen)
+
+
+def _check_products(vocabulary: Vocabulary, source: str) -> None:
+    tokens = vocabulary.tokens
+    for number, (left, right, new) in enumerate(vocabulary.merges.tolist()):
+        if not tokens[left] or not tokens[right] or tokens[left] + tokens[right] != tokens[new]:
+            raise ValueError(
+                f"{source}: merge {number} joins {tokens[left]!r} and {tokens[right]!r}, which "
+                f"does not give its token {new}, {tokens[new]!r}."
+            )

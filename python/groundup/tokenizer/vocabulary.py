@@ -1,0 +1,168 @@
+"""What a tokenizer knows: its tokens, its merges, how it splits, and its special tokens.
+
+Readers of every format end in `checked`, which admits no vocabulary that could mislead the
+encoder: files are written by strangers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundup.tokenizer.patterns import Pattern
+
+Merges = NDArray[np.uint32]  # (M, 3): left, right, new id, lowest rank first
+
+N_BYTES = 256
+MAX_IDS = 1 << 24
+MAX_TOKEN_BYTES = 1 << 28  # of all tokens together: merges of merges double with each row
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training knew and the merges alone do not tell."""
+
+    counts: NDArray[np.uint64]  # (M,) of each pair when it was merged
+    ties: str
+    min_frequency: int
+    seen: Mapping[int, str] = field(default_factory=dict)  # a chunk of the text, by token
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    tokens: Sequence[bytes]  # by id; b"" where an id is special or unused
+    merges: Merges
+    pattern: Pattern
+    specials: Mapping[str, int]
+    # As tiktoken: a chunk that is a token is that token, and neighbouring rows of `merges` with
+    # one new id (the ways to cut one token in two) share one rank.
+    whole_chunks: bool = False
+    training: Training | None = None
+
+    @property
+    def n_ids(self) -> int:
+        return max(len(self.tokens), 1 + max(self.specials.values(), default=-1))
+
+    @property
+    def is_in_merge_order(self) -> bool:
+        """Whether the ids are bytes, then what the merges made in turn, then specials."""
+        if any(len(token) != 1 for token in self.tokens[:N_BYTES]) or not all(self.tokens):
+            return False
+        news = self.merges[:, 2].astype(np.int64)
+        peaks = np.maximum.accumulate(np.concatenate([[N_BYTES - 1], news]))
+        return (
+            int(peaks[-1]) == len(self.tokens) - 1
+            and bool((news <= peaks[:-1] + 1).all())
+            and bool((self.merges[:, :2] < news[:, None]).all())
+            and all(i >= len(self.tokens) for i in self.specials.values())
+        )
+
+
+def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
+    """`vocabulary`, or a ValueError that names `source` and says what is wrong with it."""
+    tokens, merges, specials = vocabulary.tokens, vocabulary.merges, vocabulary.specials
+    if vocabulary.n_ids > MAX_IDS:
+        raise ValueError(f"{source}: expected ids below {MAX_IDS}, got {vocabulary.n_ids - 1}.")
+    singles = {token for token in tokens if len(token) == 1}
+    if len(singles) < N_BYTES:
+        missing = min(set(range(N_BYTES)) - {token[0] for token in singles})
+        raise ValueError(
+            f"{source}: expected a token for each of the 256 bytes, but byte {missing} has none; "
+            "text that holds it could not be encoded."
+        )
+    if len(merges) and int(merges.max()) >= len(tokens):
+        raise ValueError(
+            f"{source}: expected merges of ids below {len(tokens)}, got {int(merges.max())}."
+        )
+    for name, i in specials.items():
+        if not name:
+            raise ValueError(f"{source}: a special token is empty; give it a name.")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(f"{source}: the special token {name!r} is not Unicode text.")
+        if i < len(tokens) and tokens[i]:
+            raise ValueError(
+                f"{source}: id {i} is both the special token {name!r} and the token {tokens[i]!r}."
+            )
+    if len(set(specials.values())) < len(specials):
+        raise ValueError(f"{source}: two special tokens have one id: {dict(specials)}.")
+    return vocabulary
+
+
+def merge_rows(rows: Iterable[Sequence[int]]) -> Merges:
+    return np.array(list(rows), dtype=np.uint32).reshape(-1, 3)
+
+
+def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
+    """The bytes of ids 0 to 255 and of every merge; an id may be made again, never skipped."""
+    lengths = [1] * N_BYTES
+    for row, (left, right, new) in enumerate(merges.tolist()):
+        if max(left, right) >= len(lengths) or new > len(lengths):
+            raise ValueError(
+                f"{source}: merge {row} is ({left}, {right}) -> {new}, but only {len(lengths)} "
+                "ids exist by then."
+            )
+        if new == len(lengths):
+            lengths.append(lengths[left] + lengths[right])
+    if sum(lengths) > MAX_TOKEN_BYTES:
+        raise ValueError(f"{source}: its tokens would take more than {MAX_TOKEN_BYTES >> 20} MiB.")
+    tokens = [bytes([byte]) for byte in range(N_BYTES)]
+    for left, right, new in merges.tolist():
+        if new == len(tokens):
+            tokens.append(tokens[left] + tokens[right])
+    return tokens
+
+
+def all_splits(tokens: Sequence[bytes]) -> Merges:
+    """Every way to cut a token into two tokens, in the order of ids.
+
+    tiktoken's rule, that any two neighbours whose bytes together are a token may merge, lowest
+    id first, as a list of merges.
+    """
+    ids = {token: i for i, token in enumerate(tokens) if token}
+    lengths = sorted({len(token) for token in ids})
+    is_length = set(lengths)
+    rows: list[int] = []
+    for new, token in enumerate(tokens):
+        for cut in lengths:
+            if cut >= len(token):
+                break
+            if len(token) - cut not in is_length:  # a giant token has few cuts worth trying
+                continue
+            right = ids.get(token[cut:])
+            if right is not None and (left := ids.get(token[:cut])) is not None:
+                rows += (left, right, new)
+    return np.array(rows, dtype=np.uint32).reshape(-1, 3)
+
+
+def truncated(vocabulary: Vocabulary, n_ids: int) -> Vocabulary:
+    """The first merges only; the special tokens keep their order and follow directly.
+
+    ValueError where ids are not in the order of merges, or `n_ids` leaves no room for the bytes.
+    """
+    n_tokens = n_ids - len(vocabulary.specials)
+    if not vocabulary.is_in_merge_order and not vocabulary.whole_chunks:
+        raise ValueError(
+            "truncate: this vocabulary's ids do not follow the order of its merges, so no part "
+            "of them is a vocabulary; train a smaller one."
+        )
+    if n_tokens < N_BYTES or n_ids > vocabulary.n_ids:
+        raise ValueError(
+            f"truncate: expected a size from {N_BYTES + len(vocabulary.specials)} (bytes and "
+            f"special tokens) to {vocabulary.n_ids}, got {n_ids}."
+        )
+    n_tokens = min(n_tokens, len(vocabulary.tokens))
+    kept = (vocabulary.merges < n_tokens).all(axis=1)
+    training = vocabulary.training
+    if training is not None:
+        seen = {i: text for i, text in training.seen.items() if i < n_tokens}
+        training = replace(training, counts=training.counts[kept], seen=seen)
+    in_order = sorted(vocabulary.specials, key=lambda name: vocabulary.specials[name])
+    smaller = replace(
+        vocabulary,
+        tokens=vocabulary.tokens[:n_tokens],
+        merges=vocabulary.merges[kept],
+        specials={name: n_tokens + i for i, name in enumerate(in_order)},
+        training=training,
+    )
+    return checked(smaller, "truncate")

@@ -2,12 +2,14 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cross_entropy.h"
 #include "isa.h"
+#include "pages.h"
 #include "parallel.h"
 
 namespace py = pybind11;
@@ -63,19 +65,22 @@ CrossEntropy cross_entropy_job(std::uintptr_t logits, int dtype, std::int64_t n_
   job.label_smoothing = label_smoothing;
   job.lse_square_scale = lse_square_scale;
   job.softcap = softcap;
+  job.n_threads = usable_threads();
   return job;
 }
 
-// Forward and in place differ in the function called.
+// Forward and in place differ in the function called, and in the space it works in.
 template <class Call>
 std::int64_t cross_entropy_loss(CrossEntropy job, std::uintptr_t loss, std::uintptr_t lse,
-                                std::uintptr_t denominator, Call call) {
+                                std::uintptr_t denominator, std::int64_t space, Call call) {
   job.loss = pointer<float>(loss);
   job.lse = pointer<float>(lse);
   job.denominator = pointer<float>(denominator);
   std::vector<double> row_loss(
       job.reduction == Reduction::none ? 0 : static_cast<std::size_t>(job.n_rows));
   job.row_loss = row_loss.data();
+  const std::unique_ptr<float[]> floats(new float[static_cast<std::size_t>(space)]);
+  job.space = floats.get();
   py::gil_scoped_release release;
   return call(job);
 }
@@ -91,7 +96,7 @@ void bind_cross_entropy(py::module_& m) {
         return cross_entropy_loss(
             cross_entropy_job(logits, dtype, n_rows, n_classes, row_stride, target, weight,
                               ignore_index, reduction, label_smoothing, lse_square_scale, softcap),
-            loss, lse, denominator,
+            loss, lse, denominator, 0,
             [](const CrossEntropy& job) { return GROUNDUP_CALL(cross_entropy_forward_cpu, job); });
       });
   m.def("cross_entropy_backward_cpu",
@@ -108,6 +113,9 @@ void bind_cross_entropy(py::module_& m) {
           job.dlogits = pointer<void>(dlogits);
           job.dlogits_row_stride = dlogits_row_stride;
           py::gil_scoped_release release;
+          const Size last_row = (n_rows > 0 ? n_rows - 1 : 0) * dlogits_row_stride;
+          advise_huge_pages(job.dlogits, static_cast<std::size_t>(last_row + n_classes) *
+                                             (job.is_bfloat16 ? 2 : 4));
           GROUNDUP_CALL(cross_entropy_backward_cpu, job);
         });
   m.def(
@@ -115,11 +123,13 @@ void bind_cross_entropy(py::module_& m) {
       [](Address logits, int dtype, Size n_rows, Size n_classes, Size row_stride, Address target,
          Address weight, Size ignore_index, int reduction, double label_smoothing,
          double lse_square_scale, double softcap, Address loss, Address lse, Address denominator) {
-        return cross_entropy_loss(
+        const CrossEntropy job =
             cross_entropy_job(logits, dtype, n_rows, n_classes, row_stride, target, weight,
-                              ignore_index, reduction, label_smoothing, lse_square_scale, softcap),
-            loss, lse, denominator,
-            [](const CrossEntropy& job) { return GROUNDUP_CALL(cross_entropy_inplace_cpu, job); });
+                              ignore_index, reduction, label_smoothing, lse_square_scale, softcap);
+        const Size space = job.is_bfloat16 ? job.n_threads * cross_entropy_space(n_classes) : 0;
+        return cross_entropy_loss(job, loss, lse, denominator, space, [](const CrossEntropy& job) {
+          return GROUNDUP_CALL(cross_entropy_inplace_cpu, job);
+        });
       });
 }
 

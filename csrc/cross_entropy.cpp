@@ -11,6 +11,9 @@ namespace {
 // Below this many logits a parallel region costs more than it saves.
 constexpr int64_t kSerialLogits = 32768;
 
+// A gradient this large is out of the caches before anyone reads it.
+constexpr int64_t kStreamBytes = int64_t{32} << 20;
+
 // What all rows share.
 struct Plan {
   const CrossEntropy& job;
@@ -20,6 +23,7 @@ struct Plan {
   double denominator;  // of the weighted loss
   double live;         // rows not ignored
   double z_divisor;    // of the z-loss: live rows for mean, else 1
+  bool stream;         // the gradient goes past the caches
 };
 
 struct Row {
@@ -42,7 +46,7 @@ double weight_of(const CrossEntropy& job, int64_t target) {
 }
 
 Plan make_plan(const CrossEntropy& job) {
-  Plan plan{job, Smoothing::none, {}, 0, 1, 0, 1};
+  Plan plan{job, Smoothing::none, {}, 0, 1, 0, 1, false};
   if (job.label_smoothing > 0)
     plan.smoothing = job.weight ? Smoothing::weighted : Smoothing::uniform;
   if (job.softcap > 0) plan.cap = {(float)job.softcap, (float)(1 / job.softcap)};
@@ -130,13 +134,22 @@ void fill(T* out, int64_t n, float value) {
         [&](int64_t i, auto lanes, int) { store(out + i, splat(value), lanes); });
 }
 
+float* space_for(const CrossEntropy&, float* logits) { return logits; }
+
+// Shifted so that vectors begin on boundaries here where they do in `logits`.
+float* space_for(const CrossEntropy& job, bfloat16* logits) {
+  float* own = job.space + thread_number() * cross_entropy_space(job.n_classes);
+  const int64_t unaligned = head_of(own, kLanes) - head_of(logits, job.n_classes);
+  return own + (unaligned + kLanes) % kLanes;
+}
+
 template <class T, Smoothing kSmoothing, bool kCapped>
 struct Rows {
   static double forward(const Plan& plan, int64_t i) {
     const CrossEntropy& job = plan.job;
-    T* logits = row_of<T>(job.logits, job.row_stride, i);
-    const RowStats stats =
-        scan<T, kSmoothing, kCapped, false>(logits, job.n_classes, job.weight, plan.cap, nullptr);
+    const T* logits = row_of<T>(job.logits, job.row_stride, i);
+    const RowStats stats = scan<T, kSmoothing, kCapped, false>(logits, job.n_classes, job.weight,
+                                                               plan.cap, nullptr, nullptr);
     job.lse[2 * i] = stats.largest;
     job.lse[2 * i + 1] = (float)__builtin_log(stats.sum);
     if (job.target[i] == job.ignore_index) return 0;
@@ -171,16 +184,20 @@ struct Rows {
     }
     const Row row{target, weight_of(job, target)};
     const vfloat input = splat_one(logits + target);
-    constexpr bool kKeep = !kCapped && sizeof(T) == sizeof(float);
+    // The exponentials wait for their factor in the row itself, or, where they would lose bits
+    // there, in the thread's own space. Not so under a cap, whose slope is needed too.
+    constexpr bool kKeep = !kCapped;
     float shifts[kKeep ? kMaxBlocks : 1];
-    const RowStats stats =
-        scan<T, kSmoothing, kCapped, kKeep>(logits, job.n_classes, job.weight, plan.cap, shifts);
+    float* kept = nullptr;
+    if constexpr (kKeep) kept = space_for(job, logits);
+    const RowStats stats = scan<T, kSmoothing, kCapped, kKeep>(logits, job.n_classes, job.weight,
+                                                               plan.cap, kept, shifts);
     const double log_sum = __builtin_log(stats.sum);
     if (job.lse) job.lse[2 * i] = stats.largest, job.lse[2 * i + 1] = (float)log_sum;
     if constexpr (kKeep) {
       const Coefficients c = coefficients_of(plan, row, stats.largest, log_sum, 1);
-      scale_kept<kSmoothing>(logits, job.n_classes, job.weight, shifts, stats.largest,
-                             c.all / stats.sum, (float)c.smooth);
+      scale_kept<T, kSmoothing>(kept, logits, job.n_classes, job.weight, shifts, stats.largest,
+                                c.all / stats.sum, (float)c.smooth);
       store(logits + target,
             splat(target_gradient<kCapped>(plan, row, c, input, stats.largest, stats.sum)),
             First{1});
@@ -195,8 +212,10 @@ struct Rows {
     const CrossEntropy& job = plan.job;
     const vfloat input = splat_one(logits + row.target);
     const Coefficients c = coefficients_of(plan, row, largest, log_sum, dloss);
-    write_gradient<T, kSmoothing, kCapped>(logits, out, job.n_classes, job.weight, plan.cap,
-                                           largest, (float)(c.all / sum), (float)c.smooth);
+    const auto write = plan.stream ? write_gradient<T, kSmoothing, kCapped, true>
+                                   : write_gradient<T, kSmoothing, kCapped, false>;
+    write(logits, out, job.n_classes, job.weight, plan.cap, largest, (float)(c.all / sum),
+          (float)c.smooth);
     store(out + row.target, splat(target_gradient<kCapped>(plan, row, c, input, largest, sum)),
           First{1});
   }
@@ -235,7 +254,7 @@ void run(const Plan& plan, Pass pass) {
   const RowFunction row =
       job.is_bfloat16 ? choose<bfloat16>(plan, pass) : choose<float>(plan, pass);
   const bool small = job.n_rows * job.n_classes < kSerialLogits;
-  const int threads = small ? 1 : usable_threads();
+  const int threads = small ? 1 : job.n_threads;
   // Enough logits per grab to be worth it; few enough that no thread waits long at the end.
   const int64_t grab = 1 + kSerialLogits / job.n_classes;
   (void)threads, (void)grab;  // unused without OpenMP
@@ -268,6 +287,9 @@ int64_t cross_entropy_forward_cpu(const CrossEntropy& job) noexcept {
 void cross_entropy_backward_cpu(const CrossEntropy& job) noexcept {
   Plan plan = make_plan(job);
   plan.denominator = *job.denominator;
+  const int64_t element = job.is_bfloat16 ? sizeof(bfloat16) : sizeof(float);
+  plan.stream =
+      job.n_rows * job.n_classes * element >= kStreamBytes && (uintptr_t)job.dlogits % element == 0;
   run(plan, Pass::backward);
 }
 

@@ -21,17 +21,23 @@ struct CrossEntropy {
   double label_smoothing;   // [0, 1]
   double lse_square_scale;  // adds scale * lse^2 to each live row
   double softcap;           // logits become softcap * tanh(logits / softcap); 0: as they are
+  int n_threads;            // at most
 
   float* loss;  // (n_rows,) for none, else one number
   float* lse;   // (n_rows, 2): largest logit, log(sum(exp(logit - largest))); in place: or null
   float* denominator;  // the sum of the live targets' weights for mean, else 1
   double* row_loss;    // (n_rows,) scratch of forward and in place; unused for none
 
+  float* space;  // in place of bfloat16: n_threads * cross_entropy_space(n_classes) scratch
+
   // Backward.
   const float* dloss;  // (n_rows,) for none, else one number
   void* dlogits;       // as logits, apart from its row stride
   int64_t dlogits_row_stride;
 };
+
+// Floats for the exponentials of one row, with room to choose their alignment.
+static inline int64_t cross_entropy_space(int64_t n_classes) noexcept { return n_classes + 32; }
 
 // Forward and in place return the first row whose live target is not a class, having written
 // nothing, or -1. In place computes the loss and replaces the logits by its gradient (dloss = 1).

@@ -16,6 +16,7 @@ enum class Smoothing { none, uniform, weighted };
 constexpr float kInfinity = __builtin_inff();
 constexpr int kUnroll = 4;  // independent accumulators: a sum or maximum waits for none of them
 constexpr int64_t kBlock = 2048;
+constexpr int kCacheLine = 64;
 constexpr int kMaxBlocks = 128;
 
 // What a row keeps between its sweeps: `shift` is the finite number that was taken off its logits,
@@ -93,9 +94,9 @@ struct Blocks {
 
 #define GROUNDUP_BODY [&](int64_t i, auto lanes, int k) __attribute__((always_inline))
 
-// With kKeep, each logit is replaced by exp(logit - shifts[its block]).
+// With kKeep, kept[i] becomes exp(logit - shifts[its block]); `kept` may be the row itself.
 template <class T, Smoothing kSmoothing, bool kCapped, bool kKeep>
-RowStats scan(T* row, int64_t n, const float* weight, Cap cap, float* shifts) {
+RowStats scan(const T* row, int64_t n, const float* weight, Cap cap, float* kept, float* shifts) {
   const Blocks blocks(row, n);
   float largest_input = -kInfinity, shift = 0;
   double total = 0, smooth = 0, weight_seen = 0;
@@ -122,6 +123,7 @@ RowStats scan(T* row, int64_t n, const float* weight, Cap cap, float* shifts) {
     vfloat sums[kUnroll] = {}, smooths[kUnroll] = {}, weights[kUnroll] = {};
     sweep(
         begin, end, head, GROUNDUP_BODY {
+          if (k * kLanes * sizeof(T) % kCacheLine == 0) __builtin_prefetch(row + i + blocks.size);
           const vfloat x = logit_of<kCapped>(load(row + i, lanes), cap).value - shift;
           const vfloat e = first_lanes(exp_softmax(x), lanes);
           sums[k] += e;
@@ -131,7 +133,7 @@ RowStats scan(T* row, int64_t n, const float* weight, Cap cap, float* shifts) {
             smooths[k] += first_lanes(w * x, lanes);
             weights[k] += w;
           }
-          if constexpr (kKeep) store(row + i, e, lanes);
+          if constexpr (kKeep) store(kept + i, e, lanes);
         });
     total += sum_of(sums);
     if constexpr (kSmoothing != Smoothing::none) smooth += sum_of(smooths);
@@ -143,8 +145,9 @@ RowStats scan(T* row, int64_t n, const float* weight, Cap cap, float* shifts) {
   return {shift, total, smooth};
 }
 
-// dlogits = (scale * exp(logit - largest) - offset * weight) * slope. `row` may be `out`.
-template <class T, Smoothing kSmoothing, bool kCapped>
+// dlogits = (scale * exp(logit - largest) - offset * weight) * slope. `row` may be `out`, not
+// with kStream, which needs `out` aligned to its elements.
+template <class T, Smoothing kSmoothing, bool kCapped, bool kStream>
 void write_gradient(const T* row, T* out, int64_t n, const float* weight, Cap cap, float largest,
                     float scale, float offset) {
   sweep(
@@ -155,15 +158,19 @@ void write_gradient(const T* row, T* out, int64_t n, const float* weight, Cap ca
         if constexpr (kSmoothing == Smoothing::uniform) g -= offset;
         if constexpr (kSmoothing == Smoothing::weighted) g -= load(weight + i, lanes) * offset;
         if constexpr (kCapped) g *= logit.slope;
-        store(out + i, g, lanes);
+        if constexpr (kStream)
+          store_streaming(out + i, g, lanes);
+        else
+          store(out + i, g, lanes);
       });
+  if constexpr (kStream) streaming_done();
 }
 
-// The same for a row whose exponentials `scan` kept.
-template <Smoothing kSmoothing>
-void scale_kept(float* row, int64_t n, const float* weight, const float* shifts, float largest,
-                double scale, float offset) {
-  const Blocks blocks(row, n);
+// The same for a row whose exponentials `scan` kept. `kept` may be `out`.
+template <class T, Smoothing kSmoothing>
+void scale_kept(const float* kept, T* out, int64_t n, const float* weight, const float* shifts,
+                float largest, double scale, float offset) {
+  const Blocks blocks(out, n);
   for (int64_t begin = 0, end, block = 0; begin < n; begin = end, ++block) {
     end = blocks.end_of(begin);
     const float factor =
@@ -173,10 +180,10 @@ void scale_kept(float* row, int64_t n, const float* weight, const float* shifts,
     sweep(
         begin, end, blocks.head_at(begin), GROUNDUP_BODY {
           (void)k;
-          vfloat g = load(row + i, lanes) * factor;
+          vfloat g = load(kept + i, lanes) * factor;
           if constexpr (kSmoothing == Smoothing::uniform) g -= offset;
           if constexpr (kSmoothing == Smoothing::weighted) g -= load(weight + i, lanes) * offset;
-          store(row + i, g, lanes);
+          store(out + i, g, lanes);
         });
   }
 }

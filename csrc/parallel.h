@@ -12,6 +12,15 @@ namespace groundup {
 // not survive the fork, and a region there would wait for them for ever.
 int usable_threads() noexcept;
 
+// Which thread of the innermost region this is, from 0.
+static inline int thread_number() noexcept {
+#if defined(_OPENMP)
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
 // Call once, at import.
 void watch_forks() noexcept;
 

@@ -37,6 +37,9 @@ def native_core() -> ModuleType | None:
             "g++) and run pip install --force-reinstall groundup"
         )
         return None
+    if not hasattr(_C, "bpe_splits"):
+        _warn("groundup._C was built from an older checkout; run pip install -e . again")
+        return None
     return _C
 
 

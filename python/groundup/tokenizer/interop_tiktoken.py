@@ -14,7 +14,8 @@ from groundup._files import write_atomic
 from groundup.tokenizer.encoders import new_encoder
 from groundup.tokenizer.patterns import Pattern, find_pattern
 from groundup.tokenizer.reading import expect_id, read_file
-from groundup.tokenizer.vocabulary import MAX_IDS, Vocabulary, all_splits, checked
+from groundup.tokenizer.splits import all_splits
+from groundup.tokenizer.vocabulary import MAX_IDS, Vocabulary, checked
 
 if TYPE_CHECKING:
     import tiktoken

@@ -18,11 +18,11 @@ from groundup._files import write_atomic
 from groundup.reference.bpe import TIES
 from groundup.tokenizer.patterns import Pattern, find_pattern
 from groundup.tokenizer.reading import expect, expect_id, read_json
+from groundup.tokenizer.splits import all_splits
 from groundup.tokenizer.vocabulary import (
     Merges,
     Training,
     Vocabulary,
-    all_splits,
     checked,
     tokens_of_merges,
 )

@@ -113,28 +113,6 @@ def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
     return tokens
 
 
-def all_splits(tokens: Sequence[bytes]) -> Merges:
-    """Every way to cut a token into two tokens, in the order of ids.
-
-    tiktoken's rule, that any two neighbours whose bytes together are a token may merge, lowest
-    id first, as a list of merges.
-    """
-    ids = {token: i for i, token in enumerate(tokens) if token}
-    lengths = sorted({len(token) for token in ids})
-    is_length = set(lengths)
-    rows: list[int] = []
-    for new, token in enumerate(tokens):
-        for cut in lengths:
-            if cut >= len(token):
-                break
-            if len(token) - cut not in is_length:  # a giant token has few cuts worth trying
-                continue
-            right = ids.get(token[cut:])
-            if right is not None and (left := ids.get(token[:cut])) is not None:
-                rows += (left, right, new)
-    return np.array(rows, dtype=np.uint32).reshape(-1, 3)
-
-
 def truncated(vocabulary: Vocabulary, n_ids: int) -> Vocabulary:
     """The first merges only; the special tokens keep their order and follow directly.
 

@@ -70,7 +70,7 @@ def even_windows(tokens: Tokens, block_size: int, n_windows: int | None) -> NDAr
     if n_all < 1:
         raise ValueError(
             f"tokens: expected at least block_size + 1 = {block_size + 1} for evaluation, got "
-            f"{len(tokens)}; prepare more text or raise --validation-share"
+            f"{len(tokens)}; prepare more text or raise --validation-fraction"
         )
     n = n_all if n_windows is None else min(n_windows, n_all)
     return np.arange(n) * n_all // n * block_size

@@ -5,6 +5,7 @@
 dataset.json is written last: a folder without it is one whose writing did not finish.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,17 @@ Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 INDEX = "dataset.json"
 _FORMAT = 1
+
+
+def split_of(document: str, validation_fraction: float) -> Split:
+    """The side of the split on which a document falls, by its text alone.
+
+    Neither order nor machine nor the other documents matter, and two copies of a document never
+    fall on different sides.
+    """
+    digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest()
+    share = int.from_bytes(digest[:8], "big") / 2.0**64
+    return "validation" if share < validation_fraction else "train"
 
 
 class DatasetWriter:
@@ -147,7 +159,7 @@ def open_tokens(folder: str | Path, split: Split) -> Tokens:
     if not names:
         raise ValueError(
             f"{folder}: there are no {split} tokens; give `groundup prepare` more documents or "
-            "a larger --validation-share"
+            "a larger --validation-fraction"
         )
     if any(Path(name).name != name for name in names):
         raise ValueError(f"{index}: the file is damaged; prepare the folder again")

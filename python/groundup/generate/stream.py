@@ -22,12 +22,14 @@ def stream(
     top_p: float | None = None,
     *,
     generator: torch.Generator | None = None,
+    vocab_size: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield max_new_tokens times the next ids (B, 1) after `ids` (B, T), T >= 1.
 
     Within n_positions tokens a step costs one token, thanks to a cache of keys and values. Past
     them the window slides: positions are absolute, so that every token's keys change and a step
-    costs n_positions tokens. Sampling settings as in next_ids; dropout is off meanwhile.
+    costs n_positions tokens. Ids from vocab_size on, which no tokenizer knows where a model's table
+    is padded, are never drawn. Sampling settings as in next_ids; dropout is off meanwhile.
     Raises ValueError at the call, not at the first step.
     """
     check_settings(temperature, top_k, top_p)
@@ -38,7 +40,7 @@ def stream(
         )
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens: expected 0 or more, got {max_new_tokens}")
-    return _steps(model, ids, max_new_tokens, temperature, top_k, top_p, generator)
+    return _steps(model, ids, max_new_tokens, temperature, top_k, top_p, generator, vocab_size)
 
 
 def _steps(
@@ -49,6 +51,7 @@ def _steps(
     top_k: int | None,
     top_p: float | None,
     generator: torch.Generator | None,
+    vocab_size: int | None,
 ) -> Iterator[Tensor]:
     window = model.config.n_positions
     seen = ids[:, -window:]
@@ -62,7 +65,7 @@ def _steps(
         # Entered anew for each step: between them the caller's own settings hold.
         with torch.no_grad():
             model.eval()
-            logits = model(unread, cache)[:, -1]
+            logits = model(unread, cache)[:, -1, :vocab_size]
             model.train(training)
         unread = next_ids(logits, temperature, top_k, top_p, generator=generator)
         yield unread

@@ -94,12 +94,15 @@ py::list to_list(const std::uint32_t* ids, std::size_t n) {
 template <class T>
 py::array_t<T, py::array::c_style> exact_array(const py::handle& given, const char* name,
                                                const char* dtype, int ndim) {
-  if (!py::isinstance<py::array_t<T>>(given) ||
-      py::reinterpret_borrow<py::array>(given).ndim() != ndim)
-    throw py::type_error(std::string(name) + ": expected a NumPy array of dtype " + dtype +
-                         " with " + std::to_string(ndim) + " dimension(s), got " +
-                         py::cast<std::string>(py::repr(py::type::of(given))) + ".");
-  return py::array_t<T, py::array::c_style>::ensure(given);
+  std::string got = Py_TYPE(given.ptr())->tp_name;
+  if (py::isinstance<py::array>(given)) {
+    const auto array = py::reinterpret_borrow<py::array>(given);
+    if (py::isinstance<py::array_t<T>>(given) && array.ndim() == ndim)
+      return py::array_t<T, py::array::c_style>::ensure(given);
+    got = py::cast<std::string>(py::str(array.dtype())) + " with " + std::to_string(array.ndim());
+  }
+  throw py::type_error(std::string(name) + ": expected a NumPy array of dtype " + dtype + " with " +
+                       std::to_string(ndim) + " dimension(s), got " + got + ".");
 }
 
 // Refuses a second thread while one works without the GIL.

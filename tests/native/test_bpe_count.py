@@ -1,0 +1,188 @@
+"""Chunk counts are exact, in order of first appearance, whatever the threads."""
+
+import threading
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from groundup import _C
+
+PATTERNS = ["gpt2", "gpt4", "gpt4o", "none"]
+
+
+def slow_counts(texts: list[str], pattern: str) -> list[tuple[bytes, int]]:
+    counts: Counter[bytes] = Counter()
+    for text in texts:
+        encoded, begin = text.encode(), 0
+        for end in _C.split(text, pattern).tolist():
+            counts[encoded[begin:end]] += 1
+            begin = end
+    return list(counts.items())  # a dict keeps the order of first appearance
+
+
+def counted(texts: list[str], pattern: str, threads: int = 1) -> _C.ChunkCounts:
+    counts = _C.ChunkCounts()
+    counts.add_texts(texts, pattern, threads)
+    return counts
+
+
+def prose(n_words: int) -> str:
+    """Text whose words keep coming up anew, some longer than a packed key."""
+    words = (f"w{i * i % 9973}{'long' * (i % 7)} {'क्षमा' * (i % 3)}" for i in range(n_words))
+    return " ".join(words)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(st.text(st.sampled_from("ab '\n\x00é1क"), max_size=60), max_size=6))
+def test_counts_equal_a_dict_of_chunks(pattern, texts):
+    counts = counted(texts, pattern)
+    assert counts.items() == slow_counts(texts, pattern)
+    assert counts.n_chunks == sum(count for _, count in counts.items())
+    assert counts.n_bytes == sum(len(text.encode()) for text in texts)
+    assert len(counts) == len(counts.items())
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_thread_count_changes_neither_counts_nor_order(pattern):
+    texts = [prose(400_000), "", "tail", prose(1000)]  # several pieces of a megabyte
+    expected = slow_counts(texts, pattern)
+    for threads in (1, 2, 8):
+        assert counted(texts, pattern, threads).items() == expected
+
+
+def test_adding_in_parts_equals_adding_at_once():
+    parts = [prose(n) for n in (10, 2000, 3, 500)]
+    counts = _C.ChunkCounts()
+    for threads, part in enumerate(parts, start=1):
+        counts.add_texts([part], "gpt2", threads)
+        len(counts)  # listing in between must not change what follows
+    assert counts.items() == slow_counts(parts, "gpt2")
+
+
+def test_a_cut_between_pieces_falls_at_no_chunks_inside():
+    """Two megabytes with no place to cut but the end, then with blanks that belong together."""
+    for text in ["x" * 2_500_000, "a" * (1 << 20) + "   \n  b", ("é" * 9 + "     ") * 120_000]:
+        assert counted([text], "gpt4", 2).items() == slow_counts([text], "gpt4")
+
+
+def test_a_file_counts_as_its_text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(prose(1000), encoding="utf-8")
+    counts = _C.ChunkCounts()
+    assert counts.add_file(str(path), "gpt4", 2) == path.stat().st_size
+    assert counts.items() == slow_counts([prose(1000)], "gpt4")
+
+
+def test_an_empty_file_adds_nothing(tmp_path):
+    (tmp_path / "empty").touch()
+    counts = _C.ChunkCounts()
+    assert counts.add_file(str(tmp_path / "empty"), "gpt4", 1) == 0
+    assert counts.items() == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "offset"),
+    [
+        (b"abc\xff", 3),
+        (b"12345678\xc3", 8),
+        (b"\xc0\xaf", 0),
+        (b"\xe0\x80\x80", 0),
+        (b"ok\xed\xa0\x80", 2),
+        (b"\xf4\x90\x80\x80", 0),
+        (b"\xf0\x8f\xbf\xbf", 0),
+        (b"\xe2\x82", 0),
+        (b"a\x80", 1),
+    ],
+)
+def test_a_file_that_is_not_utf8_is_refused_with_the_offset(tmp_path, raw, offset):
+    path = tmp_path / "latin1.txt"
+    path.write_bytes(raw)
+    counts = _C.ChunkCounts()
+    with pytest.raises(ValueError, match=f"latin1.txt: expected UTF-8, but byte {offset} is not; .*iconv"):
+        counts.add_file(str(path), "gpt2", 1)
+    assert counts.items() == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(raw=st.binary(max_size=40) | st.text(max_size=12).map(lambda text: text.encode() + b"\xe2\x82"))
+def test_utf8_validation_finds_the_byte_that_python_finds(tmp_path_factory, raw):
+    path = tmp_path_factory.getbasetemp() / "bytes"
+    path.write_bytes(raw)
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        with pytest.raises(ValueError, match=f"byte {error.start} is not"):
+            _C.ChunkCounts().add_file(str(path), "gpt2", 1)
+    else:
+        _C.ChunkCounts().add_file(str(path), "gpt2", 1)
+
+
+def test_a_missing_file_and_a_folder_raise_as_open_does(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        _C.ChunkCounts().add_file(str(tmp_path / "nowhere"), "gpt2", 1)
+    with pytest.raises(IsADirectoryError):
+        _C.ChunkCounts().add_file(str(tmp_path), "gpt2", 1)
+
+
+def test_added_chunks_keep_any_bytes_and_large_counts():
+    counts = _C.ChunkCounts()
+    counts.add_chunks([b"\xff\x00", b"", b"a" * 40, b"zero", b"\xff\x00"], [1 << 40, 5, 7, 0, 1])
+    assert counts.items() == [(b"\xff\x00", (1 << 40) + 1), (b"a" * 40, 7)]
+    assert counts.n_chunks == (1 << 40) + 8
+
+
+def test_keys_that_differ_only_in_trailing_nul_are_different_chunks():
+    chunks = [b"\x00" * n for n in range(1, 40)]
+    counts = _C.ChunkCounts()
+    counts.add_chunks(chunks, [1] * len(chunks))
+    assert [chunk for chunk, _ in counts.items()] == chunks
+
+
+def test_a_count_past_64_bits_raises_instead_of_wrapping():
+    counts = _C.ChunkCounts()
+    with pytest.raises(OverflowError, match="counts: a total passes 2\\^64 - 1"):
+        counts.add_chunks([b"a", b"a"], [(1 << 64) - 1, 1])
+    with pytest.raises(OverflowError):
+        counts.add_chunks([b"a"], [1 << 64])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda c: c.add_texts("abc", "gpt2", 1), TypeError, r"texts: expected a sequence .* \[text\]"),
+        (lambda c: c.add_texts(["a", b"b"], "gpt2", 1), TypeError, "expected str, got bytes at index 1"),
+        (lambda c: c.add_texts(["a"], "gpt2", 0), ValueError, "threads: expected 1 or more, got 0"),
+        (lambda c: c.add_texts(["a"], "gpt5", 1), ValueError, "pattern: .* got 'gpt5'"),
+        (lambda c: c.add_texts(["\ud800"], "gpt2", 1), UnicodeEncodeError, "surrogates"),
+        (lambda c: c.add_chunks([b"a"], [1, 2]), ValueError, "one for each of the 1 chunks, got 2"),
+        (lambda c: c.add_chunks(["a"], [1]), TypeError, "bytes"),
+        (lambda c: c.add_chunks([b"a"], [-1]), OverflowError, "negative|convert"),
+    ],
+)
+def test_bad_arguments_are_refused_and_add_nothing(call, error, message):
+    counts = _C.ChunkCounts()
+    with pytest.raises(error, match=message):
+        call(counts)
+    assert counts.items() == []
+
+
+def test_two_threads_on_one_object_never_corrupt_it():
+    """One of them may be refused; what was accepted is counted exactly."""
+    counts, accepted, text = _C.ChunkCounts(), [], prose(20_000)
+
+    def add() -> None:
+        try:
+            counts.add_texts([text], "gpt2", 1)
+            accepted.append(text)
+        except RuntimeError as error:
+            assert "one thread at a time" in str(error)
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts.items() == slow_counts(accepted, "gpt2")

@@ -32,10 +32,14 @@ def matching(pattern: str) -> set[int]:
     import tiktoken
 
     ranks = {bytes([value]): value for value in range(256)}
-    encoding = tiktoken.Encoding("classes", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    encoding = tiktoken.Encoding(
+        "classes", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}
+    )
     found: set[int] = set()
     for first in range(0, 0x110000, 0x1000):
-        text = "".join(map(chr, range(first, first + 0x1000))) if not 0xD800 <= first < 0xE000 else ""
+        text = (
+            "".join(map(chr, range(first, first + 0x1000))) if not 0xD800 <= first < 0xE000 else ""
+        )
         found |= {ord(char) for char in bytes(encoding.encode_ordinary(text)).decode()}
     return found
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
-#include <unordered_map>
 
 #include "bpe/pair_table.h"
 
@@ -24,12 +24,11 @@ struct Cell {
 };
 
 struct Pair {
-  std::int64_t count;   // windows now, each weighted by its chunk's count; in `owner` only
+  std::int64_t count;   // windows now, each weighted by its chunk's count
   std::uint64_t begin;  // its occurrences when it was created: positions[begin, begin + n)
-  std::uint32_t n;      // 0 once merged
+  std::uint32_t n;
   std::uint32_t left;
   std::uint32_t right;
-  std::uint32_t owner;  // itself, or the Pair of the same ids that was created before it
 };
 
 struct Candidate {
@@ -86,8 +85,6 @@ class Trainer {
     lengths_.assign(256, 1);
     lay_out();
     count_byte_pairs();
-    if (ties_ == Ties::huggingface)
-      for (std::uint32_t id = 0; id < 256; ++id) id_of_[spelling_of(id)] = id;
   }
 
   bool run(std::size_t n_tokens, const Interrupted& interrupted, std::vector<Merge>* merges) {
@@ -97,7 +94,7 @@ class Trainer {
       std::uint32_t pair;
       if (!pop_best(&pair)) break;
       const Pair best = pairs_[pair];
-      const auto count = static_cast<std::uint64_t>(pairs_[best.owner].count);
+      const auto count = static_cast<std::uint64_t>(best.count);
       const std::uint32_t id = merge(pair);
       merges->push_back({outer_id(best.left), outer_id(best.right), id, count});
       if (step % 64 == 0 && Clock::now() - asked > std::chrono::milliseconds(50)) {
@@ -161,21 +158,14 @@ class Trainer {
                  begins[pair + 1] - begins[pair]);
   }
 
-  // Enters a pair whose positions are (or will be) positions[begin, begin + n), and queues it.
+  // Enters a pair whose positions are positions[begin, begin + n), and queues it.
   void add_pair(std::uint32_t left, std::uint32_t right, std::int64_t weight, std::uint64_t begin,
                 std::size_t n) {
-    const auto fresh = static_cast<std::uint32_t>(pairs_.size());
-    const std::uint32_t owner = table_.find_or_insert(pack_pair(left, right), fresh);
-    if (owner != fresh) {
-      // Only where ids are reused: the pair was there before.
-      pairs_[owner].count += weight;
-      ++n_again_[owner];
-      weight = 0;
-    }
-    pairs_.push_back({weight, begin, static_cast<std::uint32_t>(n), left, right, owner});
-    const std::uint64_t tie =
-        ties_ == Ties::first_seen ? positions_[begin] : pack_pair(left, right);
-    queue_.push_back({pairs_[owner].count, tie, fresh});
+    const auto index = static_cast<std::uint32_t>(pairs_.size());
+    table_.find_or_insert(pack_pair(left, right), index);
+    pairs_.push_back({weight, begin, static_cast<std::uint32_t>(n), left, right});
+    queue_.push_back(
+        {weight, ties_ == Ties::first_seen ? positions_[begin] : pack_pair(left, right), index});
     std::push_heap(queue_.begin(), queue_.end());
   }
 
@@ -192,13 +182,11 @@ class Trainer {
       Candidate& top = queue_.back();
       Pair& entry = pairs_[top.pair];
       Candidate now = top;
-      now.count = pairs_[entry.owner].count;
+      now.count = entry.count;
       if (now.count < least_) {
         if (now.count == top.count) return false;
-        if (ties_ != Ties::huggingface) {
-          queue_.pop_back();
-          continue;
-        }
+        queue_.pop_back();
+        continue;
       }
       if (ties_ == Ties::first_seen) {
         while (!stands_at(positions_[entry.begin], entry.left, entry.right)) {
@@ -218,73 +206,24 @@ class Trainer {
     return false;
   }
 
-  std::string spelling_of(std::uint32_t id) const {
-    if (id < 256) return std::string(1, static_cast<char>(byte_of_[id]));
-    return spellings_[id - 256];
-  }
-
-  std::uint32_t id_for(std::uint32_t left, std::uint32_t right) {
-    const auto fresh = static_cast<std::uint32_t>(lengths_.size());
-    if (ties_ == Ties::huggingface) {
-      std::string spelling = spelling_of(left) + spelling_of(right);
-      const auto [found, is_new] = id_of_.try_emplace(spelling, fresh);
-      if (!is_new) return found->second;
-      spellings_.push_back(std::move(spelling));
-    }
-    lengths_.push_back(lengths_[left] + lengths_[right]);
-    return fresh;
-  }
-
-  // Whether another Pair of the same ids waits in the queue: then, as Hugging Face merges whole
-  // words, each takes every occurrence in the chunks it knows, not only its own positions.
-  bool has_twin(std::uint32_t pair) const {
-    const auto again = n_again_.find(pairs_[pair].owner);
-    if (again == n_again_.end()) return false;
-    return again->second + (pairs_[again->first].n > 0) > 1;
-  }
-
-  // All current and past starts of tokens in the chunks where `pair` was created, ascending.
-  std::vector<std::uint32_t> starts_in_chunks(const Pair& pair) const {
-    std::vector<std::uint32_t> chunks;
-    for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i)
-      chunks.push_back(cells_[positions_[i]].chunk);
-    std::sort(chunks.begin(), chunks.end());
-    chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
-    std::vector<std::uint32_t> starts;
-    for (const std::uint32_t chunk : chunks) {
-      auto at = static_cast<std::uint32_t>(chunks_.starts[chunk] + chunk + 1);
-      for (; cells_[at].id != kNone; at += lengths_[cells_[at].id]) starts.push_back(at);
-    }
-    return starts;
-  }
-
   // Replaces the pair wherever it stands, leftmost first, and returns the id that replaces it.
   std::uint32_t merge(std::uint32_t index) {
     const Pair pair = pairs_[index];
-    const std::uint32_t left = pair.left, right = pair.right;
-    const std::uint32_t id = id_for(left, right);
-    const std::uint32_t length = lengths_[id];
-
+    const auto id = static_cast<std::uint32_t>(lengths_.size());
+    const std::uint32_t length = lengths_[pair.left] + lengths_[pair.right];
     merged_.clear();
-    const auto replace = [&](std::uint32_t at) {
-      if (!stands_at(at, left, right)) return;
+    for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i) {
+      const std::uint32_t at = positions_[i];
+      if (!stands_at(at, pair.left, pair.right)) continue;
       cells_[at].id = id;
       cells_[at + length - 1].id = id;
       merged_.push_back(at);
-    };
-    if (has_twin(index)) {
-      for (const std::uint32_t at : starts_in_chunks(pair)) replace(at);
-    } else {
-      for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i) replace(positions_[i]);
     }
-    pairs_[index].n = 0;
-    if (pair.owner != index) --n_again_[pair.owner];
-    // Hugging Face leaves the count in place, which tells when the pair comes up again.
-    if (ties_ != Ties::huggingface) pairs_[pair.owner].count = 0;
-
+    pairs_[index].count = 0;
+    lengths_.push_back(length);
     before_.resize(lengths_.size());
     after_.resize(lengths_.size());
-    gather(left, right, length);
+    gather(pair.left, pair.right, length);
     add_created(id);
     return id;
   }
@@ -321,28 +260,19 @@ class Trainer {
     if (pair != PairTable::kAbsent) pairs_[pair].count -= weight;
   }
 
-  // Enters the pairs that the new token forms: as many windows as the old ones lost.
+  // Enters the pairs that the new token forms: as many windows as the old ones lost. One that
+  // starts below the least frequency never reaches it and is dropped.
   void add_created(std::uint32_t id) {
-    // A pair that starts below the least frequency never reaches it, unless ids are reused.
-    const std::int64_t least = ties_ == Ties::huggingface ? 1 : least_;
     std::uint64_t end = positions_.size();
     const auto place = [&](std::int64_t weight, std::uint32_t n) {
-      if (weight < least) return kDropped;
+      if (weight < least_) return kDropped;
       end += n;
       return end - n;
     };
     for (Neighbours* side : {&before_, &after_})
       for (const std::uint32_t neighbour : side->met)
-        if (neighbour != id)
-          side->next[neighbour] = place(side->weight[neighbour], side->n[neighbour]);
-    // (id, id) last and together. Only an id that is reused can be its own unmerged neighbour.
-    const std::uint64_t begin_twins = end;
-    const std::uint32_t n_before = before_.n[id], n_after = after_.n[id];
-    before_.next[id] = end;
-    after_.next[id] = end + n_before;
-    twin_weight_ += before_.weight[id] + after_.weight[id];
-    std::uint64_t next_twin = place(twin_weight_, n_twins_ + n_before + n_after);
-    if (next_twin != kDropped) next_twin += n_before + n_after;
+        side->next[neighbour] = place(side->weight[neighbour], side->n[neighbour]);
+    std::uint64_t next_twin = place(twin_weight_, n_twins_);
 
     positions_.resize(end);
     for (std::size_t i = 0; i < merged_.size(); ++i) {
@@ -355,18 +285,17 @@ class Trainer {
         positions_[after_.next[after]++] = at;
       }
     }
-    if (n_before + n_after) std::sort(positions_.begin() + begin_twins, positions_.end());
 
     for (Neighbours* side : {&before_, &after_}) {
       for (const std::uint32_t neighbour : side->met) {
         const std::uint64_t next = side->next[neighbour];
-        if (neighbour == id || next == kDropped) continue;
+        if (next == kDropped) continue;
         const std::uint32_t n = side->n[neighbour];
         add_pair(side == &before_ ? neighbour : id, side == &before_ ? id : neighbour,
                  side->weight[neighbour], next - n, n);
       }
     }
-    if (end > begin_twins) add_pair(id, id, twin_weight_, begin_twins, end - begin_twins);
+    if (next_twin != kDropped) add_pair(id, id, twin_weight_, next_twin - n_twins_, n_twins_);
     before_.clear();
     after_.clear();
   }
@@ -383,7 +312,7 @@ class Trainer {
   std::vector<std::uint32_t> lengths_;  // of tokens, in bytes, by id
   std::vector<Pair> pairs_;
   std::vector<std::uint32_t> positions_;
-  PairTable table_;  // of owners
+  PairTable table_;  // to an index of pairs_
   std::vector<Candidate> queue_;
 
   // One merge's working space.
@@ -391,11 +320,6 @@ class Trainer {
   Neighbours before_, after_;
   std::int64_t twin_weight_ = 0;
   std::uint32_t n_twins_ = 0;
-
-  // Ties::huggingface only.
-  std::vector<std::string> spellings_;
-  std::unordered_map<std::string, std::uint32_t> id_of_;
-  std::unordered_map<std::uint32_t, std::uint32_t> n_again_;  // queued pairs beside the owner
 };
 
 }  // namespace

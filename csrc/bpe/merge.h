@@ -27,7 +27,6 @@ struct Merge {
 };
 
 // Appends merges until `n_tokens` new ids exist (256 on), or no pair reaches `min_frequency`.
-// With Ties::huggingface a merge whose string already exists reuses that id and adds no token.
 // Returns false when interrupted. Throws std::invalid_argument when the corpus passes what 32-bit
 // positions or 62-bit counts hold.
 bool train(const ChunkList& chunks, std::size_t n_tokens, Ties ties, std::uint64_t min_frequency,

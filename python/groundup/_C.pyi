@@ -87,9 +87,8 @@ class ChunkCounts:
     def add_chunks(self, chunks: Sequence[bytes], counts: Sequence[int]) -> None: ...
     def items(self) -> list[tuple[bytes, int]]: ...  # in order of first appearance
 
-# (merges (n, 3): left, right, id; the count of each when merged). n_merges counts new ids:
-# with "huggingface" a merge that reuses an id is a row more. Stops early when no pair has
-# max(1, min_frequency).
+# (merges (n, 3): left, right, id; the count of each when merged). Fewer than n_merges when no
+# pair is left that occurs max(1, min_frequency) times.
 def bpe_train(
     counts: ChunkCounts, n_merges: int, ties: str, min_frequency: int, threads: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...

@@ -28,8 +28,8 @@ NAMES = sorted(TIKTOKEN)
 # What scanners get wrong: contractions in every case (U+017F and U+1E9E fold, U+212A does not
 # matter), kinds of white space, digits beyond ASCII, marks, letters without case, joiners, NUL.
 ALPHABET = (
-    "aAbZsSdDmMtTlLvVrReE'''  \t\n\r/.,019\x00\x0b\x0c\x85\u00a0\u00b2\u0130\u0131\u017f\u01c5\u02b0"
-    "\u0301\u0308\u0915\u0939\u093e\u094d\u06f1\u1e9e\u200d\u2028\u2029\u212a\u3000\u4e2d\ufeff"
+    "aAbZsSdDmMtTlLvVrReE'''  \t\n\r/.,019\x00\x0b\x0c\x85\u00a0\u00b2\u0130\u0131\u017f\u01c5"
+    "\u02b0\u0301\u0308\u0915\u0939\u093e\u094d\u06f1\u1e9e\u200d\u2028\u2029\u212a\u3000\u4e2d\ufeff"
     "éÉΩ\U0001f600\U0001f468\U000e0100"
 )
 texts = st.one_of(
@@ -58,7 +58,9 @@ def tiktoken_agrees(text: str, pattern: str) -> bool:
     ranks = {bytes([value]): value for value in range(256)}
     for chunk in ours:
         ranks.setdefault(chunk, len(ranks))
-    encoding = tiktoken.Encoding("chunks", pat_str=TIKTOKEN[pattern], mergeable_ranks=ranks, special_tokens={})
+    encoding = tiktoken.Encoding(
+        "chunks", pat_str=TIKTOKEN[pattern], mergeable_ranks=ranks, special_tokens={}
+    )
     return encoding.encode_ordinary(text) == [ranks[chunk] for chunk in ours]
 
 
@@ -131,7 +133,9 @@ def test_empty_text_has_no_chunk(pattern):
 
 
 def test_a_pattern_without_scanner_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match="pattern: expected one with a native scanner .* got 'x'; .*regex"):
+    with pytest.raises(
+        ValueError, match=r"pattern: expected one with a native scanner .* got 'x'; .*regex"
+    ):
         _C.split("a", "x")
 
 
@@ -142,7 +146,9 @@ def test_a_lone_surrogate_is_refused():
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("pattern", NAMES)
-@pytest.mark.parametrize("unit", [" ", "a", "A", "'", "1", "\n", " \n", "\u0301", "\u4e2dA", "\u093e"])
+@pytest.mark.parametrize(
+    "unit", [" ", "a", "A", "'", "1", "\n", " \n", "\u0301", "\u4e2dA", "\u093e"]
+)
 def test_a_million_repeats_split_to_the_end(pattern, unit):
     """A scanner that is quadratic in a run would meet the timeout: each takes milliseconds."""
     assert _C.split(unit * 1_000_000, pattern)[-1] == len(unit.encode()) * 1_000_000

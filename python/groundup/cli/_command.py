@@ -12,6 +12,7 @@ imported inside that function, so that `--help` answers at once.
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -71,9 +72,18 @@ def run(
 
 
 def guard(call: Callable[[], int | None], prog: str) -> int:
-    """Call, and turn what it raises into an exit code as `run` documents."""
+    """Call, and turn what it raises into an exit code as `run` documents.
+
+    A warning is one sentence on stderr too.
+    """
+
+    def show(message: Warning | str, *rest: object, **more: object) -> None:
+        print(f"{prog}: {' '.join(str(message).split())}", file=sys.stderr)
+
     try:
-        code = call()
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            code = call()
         sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

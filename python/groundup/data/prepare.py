@@ -56,13 +56,13 @@ def prepare(
     folder = Path(folder)
     if not 0 < validation_fraction < 1:
         raise ValueError(
-            f"validation_fraction: expected between 0 and 1, got {validation_fraction}"
+            f"validation_fraction: expected a number between 0 and 1, got {validation_fraction}"
         )
     sides = [split_of(document.text, validation_fraction) for document in documents]
     if len(set(sides)) < 2:
         raise ValueError(
-            f"documents: expected enough of them to train on and to hold out, got {len(documents)}, "
-            "which all fall on one side; give more text or another validation fraction"
+            f"documents: expected some to train on and some to hold out, got {len(documents)} that "
+            "all fall on one side; give more text or another validation fraction"
         )
     total, done = sum(len(document.text.encode()) for document in documents), 0
     ending = [tokenizer.eot_token] if END_OF_TEXT in tokenizer.special_tokens_set else []

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from groundup.ops import dispatch, gate, native
 from groundup.ops.cross_entropy_cpp import cross_entropy_cpp
+from groundup.ops.cross_entropy_reference import cross_entropy_reference
 from groundup.ops.cross_entropy_torch import cross_entropy_torch
 
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
@@ -57,7 +58,11 @@ def cross_entropy(
     if code is None:
         raise ValueError(f'reduction: expected "none", "mean" or "sum", got {reduction!r}')
     name = dispatch.forced.get("cross_entropy")
-    plain = name != "torch" and gate.admit("cross_entropy", _NAMES, input, target, weight)
+    if name == "torch":
+        gate.expect_tensors(_NAMES, input, target, weight)
+        plain = False
+    else:
+        plain = gate.admit("cross_entropy", _NAMES, input, target, weight)
     _check(input, target, weight)
     if not (
         0.0 <= label_smoothing <= 1.0
@@ -76,7 +81,9 @@ def cross_entropy(
 
     if name == "cpp":
         return cross_entropy_cpp(input, target, weight, options, inplace, plain)
-    return cross_entropy_torch(input, target, weight, options)
+    if name == "torch":
+        return cross_entropy_torch(input, target, weight, options)
+    return cross_entropy_reference(input, target, weight, options, plain)
 
 
 def _why_not_cpp(input: Tensor) -> str | None:

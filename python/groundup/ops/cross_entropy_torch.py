@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 from groundup.ops import dispatch, gate
 
-_REDUCTIONS = ("none", "mean", "sum")
+REDUCTIONS = ("none", "mean", "sum")
 
-# ignore_index, reduction (a place in _REDUCTIONS), label_smoothing, lse_square_scale, softcap (0.0
+# ignore_index, reduction (a place in REDUCTIONS), label_smoothing, lse_square_scale, softcap (0.0
 # is none): what every implementation is called with.
 Options = tuple[int, int, float, float, float]
 
@@ -34,7 +34,7 @@ def cross_entropy_torch(
             target,
             None if weight is None else weight.to(logits.dtype),
             ignore_index=ignore_index,
-            reduction=_REDUCTIONS[reduction],
+            reduction=REDUCTIONS[reduction],
             label_smoothing=label_smoothing,
         )
         if lse_square_scale > 0.0:
@@ -58,11 +58,12 @@ def _checked(target: Tensor, n_classes: int, ignore_index: int) -> tuple[Tensor,
         return torch.ops.groundup.checked_target(target, n_classes, ignore_index), None
     # Elsewhere (vmap, subclasses, meta) the values are not to be read: torch checks for itself.
     if target.is_cpu and gate.is_untouched(target):
-        _check_target(target, n_classes, ignore_index)
+        check_target(target, n_classes, ignore_index)
     return target, None
 
 
-def _check_target(target: Tensor, n_classes: int, ignore_index: int) -> None:
+def check_target(target: Tensor, n_classes: int, ignore_index: int) -> None:
+    """Raise IndexError for the first live target outside [0, n_classes); reads the values."""
     bad = (target != ignore_index) & ((target < 0) | (target >= n_classes))
     if bad.any():
         raise bad_target(target, int(bad.nonzero()[0]), n_classes, ignore_index)
@@ -86,7 +87,7 @@ _library.define(
 
 
 def _checked_target(target: Tensor, n_classes: int, ignore_index: int) -> Tensor:
-    _check_target(target, n_classes, ignore_index)
+    check_target(target, n_classes, ignore_index)
     return target.clone()
 
 

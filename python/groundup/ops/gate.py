@@ -57,6 +57,13 @@ def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
     return here and not torch._C._len_torch_dispatch_stack()
 
 
+def expect_tensors(names: tuple[str, ...], *tensors: Tensor | None) -> None:
+    """Raise TypeError unless each is a tensor, of any kind, or None: all that torch needs."""
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+
+
 def is_untouched(tensor: Tensor) -> bool:
     """Whether a tensor that was not admitted can be read: plain, and no transform or mode on."""
     return (

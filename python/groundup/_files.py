@@ -27,8 +27,10 @@ def write_atomic(path: str | os.PathLike[str], contents: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(name, target)
-    except BaseException:
+    except BaseException as error:
         os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(target)) from error
         raise
     sync_folder(folder)
 

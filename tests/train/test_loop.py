@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -78,6 +79,32 @@ def test_stop_and_resume_twice_equals_an_uninterrupted_run(config):
     assert last.loss == whole.loss
     moments = [run.checkpoint / "optimizer.safetensors" for run in (whole, last)]
     assert moments[0].read_bytes() == moments[1].read_bytes()
+
+
+def test_a_run_stopped_before_its_first_step_goes_on_as_if_it_had_begun(config):
+    whole = train(config)
+    parted = dataclasses.replace(config, out=config.out.with_name("parted"))
+    first = train(parted, stop_at=0)
+    assert (first.step, first.stopped, math.isnan(first.loss)) == (0, "interrupted", True)
+    _assert_equal_weights(whole.checkpoint, train(parted, resume=True).checkpoint)
+
+
+def test_a_full_disk_while_writing_metrics_names_the_file(config):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*metrics\.jsonl"):
+            train(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_model_trains_to_the_same_losses(config):
+    plain = dataclasses.replace(config, dropout=0.0, steps=3)
+    compiled = dataclasses.replace(plain, compile=True, out=config.out.with_name("compiled"))
+    assert train(compiled).loss == pytest.approx(train(plain).loss, rel=1e-4)
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resume(config):

@@ -148,7 +148,8 @@ def restore(
                 "here; resume with the sizes the run began with"
             )
     tensors = pretrained.read_tensors(path / _OPTIMIZER)
-    names = _names(model, optimizer)
+    # Before the first step AdamW has no moments.
+    names = _names(model, optimizer) if state["step"] else []
     parameters = dict(model.named_parameters())
     by_index: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(names))}
     for index, name in enumerate(names):

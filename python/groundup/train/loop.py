@@ -135,7 +135,11 @@ class _Run:
         saved_step, evaluated_step = (self.step if saved else -1), -1
         self._begun = time.monotonic()
         try:
-            while not (done := self._fraction() >= 1.0) and not interrupt.requested:
+            while (
+                not (done := self._fraction() >= 1.0)
+                and not interrupt.requested
+                and (stop_at is None or self.step < stop_at)
+            ):
                 report = self._one_step()
                 if self.step % config.evaluate_every == 0:
                     report = self._evaluated(report, metrics)
@@ -153,9 +157,6 @@ class _Run:
                     progress(report)
                 if self.step % config.checkpoint_every == 0:
                     saved, saved_step = self._save(), self.step
-                if stop_at is not None and self.step >= stop_at:
-                    break
-            done = self._fraction() >= 1.0
             if done and evaluated_step != self.step:
                 # An interrupted run skips this: whoever stopped it waits, and resuming must see
                 # the evaluations of an uninterrupted one.

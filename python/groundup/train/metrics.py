@@ -22,12 +22,16 @@ class Metrics:
         path = folder / FILE
         kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed in close()
+        self._stream = open(path, "ab", buffering=0)  # noqa: SIM115, closed in close()
 
     def write(self, step: int, **values: float) -> None:
         """Add a line; it reaches the operating system at once."""
-        self._stream.write(json.dumps({"step": step, **values}) + "\n")
-        self._stream.flush()
+        line = memoryview((json.dumps({"step": step, **values}) + "\n").encode())
+        try:
+            while line:  # unbuffered, so that nothing is left for close() to fail on
+                line = line[self._stream.write(line) :]
+        except OSError as error:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, self._stream.name) from error
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)

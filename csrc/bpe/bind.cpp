@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -23,8 +24,8 @@ namespace py = pybind11;
 namespace groundup {
 namespace {
 
+using bpe::IdBuffer;
 using bpe::Text;
-using Ids = std::vector<std::uint32_t>;
 
 bool interrupted() {
   const py::gil_scoped_acquire gil;
@@ -80,10 +81,17 @@ py::array_t<T> to_numpy(std::vector<T>&& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(owned->size()), owned->data(), owner);
 }
 
-py::list to_list(const std::uint32_t* ids, std::size_t n) {
-  py::list list(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    PyObject* id = PyLong_FromUnsignedLong(ids[i]);
+py::array_t<std::uint32_t> to_numpy(IdBuffer&& ids) {
+  const auto n = static_cast<py::ssize_t>(ids.size());
+  std::uint32_t* owned = ids.release();
+  const py::capsule owner(owned, [](void* p) { std::free(p); });
+  return py::array_t<std::uint32_t>(n, owned, owner);
+}
+
+py::list to_list(const IdBuffer& ids) {
+  py::list list(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    PyObject* id = PyLong_FromLong(static_cast<long>(ids.data()[i]));
     if (id == nullptr) throw py::error_already_set();
     PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), id);
   }
@@ -242,9 +250,10 @@ py::array_t<std::int64_t> split(const py::str& text, const std::string& pattern)
   std::vector<std::int64_t> ends;
   {
     const py::gil_scoped_release release;
-    bpe::for_each_chunk(cut, bytes.begin, bytes.size, [&](std::size_t, std::size_t end) {
-      ends.push_back(static_cast<std::int64_t>(end));
-    });
+    bpe::for_each_batch(cut, bytes.begin, bytes.size,
+                        [&](std::size_t, const std::size_t* some, std::size_t found) {
+                          ends.insert(ends.end(), some, some + found);
+                        });
   }
   return to_numpy(std::move(ends));
 }
@@ -287,18 +296,15 @@ struct PyEncoder {
                        pattern_named(pattern), whole_chunks}});
   }
 
-  Ids ids_of(const Text& text) const {
-    Ids ids;
+  IdBuffer ids_of(const Text& text) const {
+    IdBuffer ids;
     const py::gil_scoped_release release;
-    ids.reserve(text.size / 4 + 16);
+    ids.room(text.size / 4);
     encoder.encode(text.begin, text.size, &ids);
     return ids;
   }
 
-  py::list encode(const py::str& text) const {
-    const Ids ids = ids_of(utf8_of(text));
-    return to_list(ids.data(), ids.size());
-  }
+  py::list encode(const py::str& text) const { return to_list(ids_of(utf8_of(text))); }
 
   py::array_t<std::uint32_t> encode_to_numpy(const py::str& text) const {
     return to_numpy(ids_of(utf8_of(text)));
@@ -306,30 +312,30 @@ struct PyEncoder {
 
   py::tuple encode_with_offsets(const py::str& text) const {
     const Text bytes = utf8_of(text);
-    Ids ids = ids_of(bytes);
+    IdBuffer ids = ids_of(bytes);
     py::array_t<std::int64_t> offsets({static_cast<py::ssize_t>(ids.size()), py::ssize_t{2}});
     std::int64_t* out = offsets.mutable_data();
     std::int64_t n_started = 0;  // characters that start before `at`
     const std::uint8_t* at = bytes.begin;
     const auto starts = [](std::uint8_t byte) { return (byte & 0xC0) != 0x80; };
-    for (const std::uint32_t id : ids) {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
       *out++ = n_started - !starts(*at);
-      for (const std::uint8_t* end = at + encoder.token(id).size(); at < end; ++at)
+      for (const std::uint8_t* end = at + encoder.token(ids.data()[i]).size(); at < end; ++at)
         n_started += starts(*at);
       *out++ = n_started;
     }
     return py::make_tuple(to_numpy(std::move(ids)), offsets);
   }
 
-  std::vector<Ids> batch_ids(const HeldTexts& held, std::size_t threads) const {
-    std::vector<Ids> ids(held.texts.size());
+  std::vector<IdBuffer> batch_ids(const HeldTexts& held, std::size_t threads) const {
+    std::vector<IdBuffer> ids(held.texts.size());
     bool finished;
     {
       const py::gil_scoped_release release;
       finished = bpe::run_threads(held.texts.size(), threads, interrupted,
                                   [&](std::size_t item, std::size_t) {
                                     const Text& text = held.texts[item];
-                                    ids[item].reserve(text.size / 4 + 16);
+                                    ids[item].room(text.size / 4);
                                     encoder.encode(text.begin, text.size, &ids[item]);
                                   });
     }
@@ -340,19 +346,16 @@ struct PyEncoder {
   py::list encode_batch(const py::sequence& texts, int threads) const {
     const std::size_t n = n_threads(threads);
     const HeldTexts held(texts);
-    std::vector<Ids> ids = batch_ids(held, n);
+    const std::vector<IdBuffer> ids = batch_ids(held, n);
     py::list lists(ids.size());
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      lists[i] = to_list(ids[i].data(), ids[i].size());
-      Ids().swap(ids[i]);
-    }
+    for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = to_list(ids[i]);
     return lists;
   }
 
   py::tuple encode_batch_to_numpy(const py::sequence& texts, int threads) const {
     const std::size_t n = n_threads(threads);
     const HeldTexts held(texts);
-    const std::vector<Ids> ids = batch_ids(held, n);
+    const std::vector<IdBuffer> ids = batch_ids(held, n);
     py::array_t<std::int64_t> ends(static_cast<py::ssize_t>(ids.size()) + 1);
     std::int64_t total = 0;
     ends.mutable_at(0) = 0;
@@ -360,7 +363,7 @@ struct PyEncoder {
       ends.mutable_at(i + 1) = total += static_cast<std::int64_t>(ids[i].size());
     py::array_t<std::uint32_t> all(total);
     std::uint32_t* out = all.mutable_data();
-    for (const Ids& some : ids) out = std::copy(some.begin(), some.end(), out);
+    for (const IdBuffer& some : ids) out = std::copy_n(some.data(), some.size(), out);
     return py::make_tuple(all, ends);
   }
 
@@ -375,7 +378,7 @@ struct PyEncoder {
         throw py::value_error("ends: expected offsets that never fall, up to the text's " +
                               std::to_string(n) + " bytes, got " + std::to_string(cuts.at(i)) +
                               " after " + std::to_string(before) + ".");
-    Ids ids;
+    IdBuffer ids;
     {
       const py::gil_scoped_release release;
       encoder.encode_chunks(reinterpret_cast<const std::uint8_t*>(at), cuts.data(), cuts.size(),

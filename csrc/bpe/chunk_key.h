@@ -26,16 +26,12 @@ inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
 
 // The key of chunk[0, n), 1 <= n <= 15. `readable` bytes may be read from chunk on.
 inline ChunkKey short_key(const std::uint8_t* chunk, std::size_t n, std::size_t readable) noexcept {
+  constexpr std::uint64_t kAll = ~std::uint64_t{0};
   ChunkKey key{0, 0};
   if (readable >= 16) {
     std::memcpy(&key, chunk, 16);
-    const std::uint64_t keep = ~std::uint64_t{0} >> (64 - 8 * (n & 7)) % 64;
-    if (n < 8) {
-      key.low &= keep;
-      key.high = 0;
-    } else {
-      key.high = n == 8 ? 0 : key.high & keep;
-    }
+    key.low &= n < 8 ? kAll >> (64 - 8 * n) : kAll;
+    key.high &= n > 8 ? kAll >> (128 - 8 * n) : 0;
   } else {
     std::memcpy(&key, chunk, n);
   }
@@ -58,5 +54,29 @@ inline std::uint64_t hash_bytes(const std::uint8_t* bytes, std::size_t n) noexce
   std::memcpy(&word, bytes, n);
   return mix(hash ^ word, 0xE7037ED1A0B428DBu);
 }
+
+// The keys of the chunks of text[at, n) that end at ends[0, found), found <= kKeyBatch, and their
+// hashes: worked out ahead, so that `fetch(hash)` can ask for the memory that each will need. A
+// chunk that is too long for a key has an empty one.
+constexpr std::size_t kKeyBatch = 512;
+
+struct KeyBatch {
+  ChunkKey keys[kKeyBatch];
+  std::uint64_t hashes[kKeyBatch];
+
+  template <class Fetch>
+  void fill(const std::uint8_t* text, std::size_t at, std::size_t n, const std::size_t* ends,
+            std::size_t found, Fetch&& fetch) noexcept {
+    for (std::size_t i = 0; i < found; at = ends[i++]) {
+      if (ends[i] - at > kShortChunk) {
+        keys[i] = {0, 0};
+        continue;
+      }
+      keys[i] = short_key(text + at, ends[i] - at, n - at);
+      hashes[i] = hash_key(keys[i]);
+      fetch(hashes[i]);
+    }
+  }
+};
 
 }  // namespace groundup::bpe

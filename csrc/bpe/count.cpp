@@ -45,17 +45,18 @@ void ChunkTable::grow() {
   }
 }
 
-void ChunkTable::add(const std::uint8_t* chunk, std::size_t n, std::size_t readable,
-                     std::uint64_t count, std::uint64_t first) {
-  if (entries_.empty()) grow();
+void ChunkTable::add_short(const ChunkKey& key, std::uint64_t hash, std::uint64_t count,
+                           std::uint64_t first) {
   const std::size_t mask = entries_.size() - 1;
-  if (n <= kShortChunk) {
-    const ChunkKey key = short_key(chunk, n, readable);
-    std::size_t slot = hash_key(key) & mask;
-    for (; entries_[slot].count; slot = (slot + 1) & mask)
-      if (entries_[slot].key == key) return bump(entries_[slot], count, first);
-    return insert(slot, key, count, first);
-  }
+  std::size_t slot = hash & mask;
+  for (; entries_[slot].count; slot = (slot + 1) & mask)
+    if (entries_[slot].key == key) return bump(entries_[slot], count, first);
+  insert(slot, key, count, first);
+}
+
+void ChunkTable::add_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t count,
+                          std::uint64_t first) {
+  const std::size_t mask = entries_.size() - 1;
   std::size_t slot = hash_bytes(chunk, n) & mask;
   for (; entries_[slot].count; slot = (slot + 1) & mask) {
     const ChunkKey& key = entries_[slot].key;
@@ -65,6 +66,34 @@ void ChunkTable::add(const std::uint8_t* chunk, std::size_t n, std::size_t reada
   const ChunkKey key{long_bytes_.size(), kLong | n};
   long_bytes_.insert(long_bytes_.end(), chunk, chunk + n);
   insert(slot, key, count, first);
+}
+
+void ChunkTable::add(const std::uint8_t* chunk, std::size_t n, std::uint64_t count,
+                     std::uint64_t first) {
+  if (entries_.empty()) grow();
+  if (n > kShortChunk) return add_long(chunk, n, count, first);
+  const ChunkKey key = short_key(chunk, n, n);
+  add_short(key, hash_key(key), count, first);
+}
+
+std::uint64_t ChunkTable::add_text(const std::uint8_t* text, std::size_t n, Pattern pattern,
+                                   std::uint64_t first) {
+  if (entries_.empty()) grow();
+  std::uint64_t n_chunks = 0;
+  KeyBatch batch;
+  for_each_batch(pattern, text, n, [&](std::size_t at, const std::size_t* ends, std::size_t found) {
+    const std::size_t mask = entries_.size() - 1;
+    batch.fill(text, at, n, ends, found,
+               [&](std::uint64_t hash) { __builtin_prefetch(&entries_[hash & mask], 1); });
+    for (std::size_t i = 0; i < found; at = ends[i++]) {
+      if (batch.keys[i].high)
+        add_short(batch.keys[i], batch.hashes[i], 1, first + at);
+      else
+        add_long(text + at, ends[i] - at, 1, first + at);
+    }
+    n_chunks += found;
+  });
+  return n_chunks;
 }
 
 bool ChunkCounts::add_texts(const std::vector<Text>& texts, Pattern pattern, std::size_t n_threads,
@@ -101,17 +130,9 @@ bool ChunkCounts::add_texts(const std::vector<Text>& texts, Pattern pattern, std
   listed_ = false;
   const bool finished = run_threads(
       groups.size() - 1, n_threads, interrupted, [&](std::size_t g, std::size_t thread) {
-        ChunkTable& table = tables_[thread];
         for (std::size_t i = groups[g]; i < groups[g + 1]; ++i) {
-          const auto [text, first] = pieces[i];
-          std::uint64_t found = 0;
-          for_each_chunk(pattern, text.begin, text.size,
-                         [&, text = text, first = first](std::size_t begin, std::size_t end) {
-                           table.add(text.begin + begin, end - begin, text.size - begin, 1,
-                                     first + begin);
-                           ++found;
-                         });
-          n_found[thread] += found;
+          const auto& [text, first] = pieces[i];
+          n_found[thread] += tables_[thread].add_text(text.begin, text.size, pattern, first);
         }
       });
   for (const std::uint64_t found : n_found) n_chunks_ = checked_sum(n_chunks_, found);
@@ -128,7 +149,7 @@ void ChunkCounts::add_chunk(const std::uint8_t* chunk, std::size_t n, std::uint6
   const std::uint64_t n_bytes = checked_sum(n_bytes_, bytes);
   if (tables_.empty()) tables_.resize(1);
   listed_ = false;
-  tables_[0].add(chunk, n, n, count, position_);
+  tables_[0].add(chunk, n, count, position_);
   n_chunks_ = n_chunks;
   n_bytes_ = n_bytes;
   position_ += n;
@@ -143,12 +164,11 @@ const ChunkList& ChunkCounts::list() {
       if (entry.count == 0) continue;
       if ((entry.key.high & ChunkTable::kLong) == ChunkTable::kLong) {
         const std::size_t n = entry.key.high & ~ChunkTable::kLong;
-        tables_[0].add(tables_[t].long_bytes().data() + entry.key.low, n, n, entry.count,
-                       entry.first);
+        tables_[0].add(tables_[t].long_bytes().data() + entry.key.low, n, entry.count, entry.first);
       } else {
         std::uint8_t chunk[16];
         std::memcpy(chunk, &entry.key, 16);
-        tables_[0].add(chunk, entry.key.high >> 56, 16, entry.count, entry.first);
+        tables_[0].add(chunk, entry.key.high >> 56, entry.count, entry.first);
       }
     }
     tables_[t] = ChunkTable();

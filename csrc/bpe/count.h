@@ -27,10 +27,12 @@ struct ChunkList {
 // One thread's chunks: open addressing, linear probing.
 class ChunkTable {
  public:
-  // `first` is the position in the corpus; `readable` as in short_key. Throws std::overflow_error
-  // when a count passes 2^64 - 1.
-  void add(const std::uint8_t* chunk, std::size_t n, std::size_t readable, std::uint64_t count,
-           std::uint64_t first);
+  // Splits a text and counts its chunks; returns how many. `first` is the text's position in the
+  // corpus. Throws std::overflow_error when a count passes 2^64 - 1.
+  std::uint64_t add_text(const std::uint8_t* text, std::size_t n, Pattern pattern,
+                         std::uint64_t first);
+  // Counts one chunk whose first occurrence is at `first`.
+  void add(const std::uint8_t* chunk, std::size_t n, std::uint64_t count, std::uint64_t first);
 
   // A chunk of 15 bytes at most is its key; a longer one is {offset into long_bytes, length} with
   // the top byte of `high` at kLong.
@@ -46,6 +48,8 @@ class ChunkTable {
   const std::vector<std::uint8_t>& long_bytes() const noexcept { return long_bytes_; }
 
  private:
+  void add_short(const ChunkKey& key, std::uint64_t hash, std::uint64_t count, std::uint64_t first);
+  void add_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t count, std::uint64_t first);
   void bump(Entry& entry, std::uint64_t count, std::uint64_t first);
   void insert(std::size_t slot, const ChunkKey& key, std::uint64_t count, std::uint64_t first);
   void grow();

@@ -1,6 +1,8 @@
 #include "bpe/encode.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <new>
 #include <stdexcept>
 
 namespace groundup::bpe {
@@ -9,6 +11,7 @@ namespace {
 constexpr std::uint32_t kNone = 0xFFFFFFFFu;
 constexpr std::size_t kShortMerge = 64;  // bytes up to which a scan beats a heap
 constexpr std::size_t kCacheSlots = std::size_t{1} << 16;
+constexpr std::size_t kKeptParts = std::size_t{1} << 20;
 constexpr std::size_t kCachedIds = 4;
 constexpr std::uint32_t kIdBits = 29;  // the cached ids' number stands above the first id
 
@@ -37,6 +40,34 @@ struct Waiting {  // a pair in the heap of a long chunk
 };
 
 }  // namespace
+
+IdBuffer::~IdBuffer() { std::free(ids_); }
+
+IdBuffer::IdBuffer(IdBuffer&& other) noexcept
+    : ids_(other.ids_), size_(other.size_), capacity_(other.capacity_) {
+  other.ids_ = nullptr;
+  other.size_ = other.capacity_ = 0;
+}
+
+std::uint32_t* IdBuffer::room(std::size_t n) {
+  if (capacity_ - size_ < n) {
+    const std::size_t capacity = std::max(size_ + n, capacity_ + capacity_ / 2);
+    if (capacity > std::size_t{1} << 60) throw std::bad_alloc();
+    void* grown = std::realloc(ids_, capacity * sizeof *ids_);
+    if (grown == nullptr) throw std::bad_alloc();
+    ids_ = static_cast<std::uint32_t*>(grown);
+    capacity_ = capacity;
+  }
+  return ids_ + size_;
+}
+
+std::uint32_t* IdBuffer::release() {
+  void* cut = std::realloc(ids_, std::max<std::size_t>(size_, 1) * sizeof *ids_);
+  if (cut == nullptr) throw std::bad_alloc();
+  ids_ = nullptr;
+  size_ = capacity_ = 0;
+  return static_cast<std::uint32_t*>(cut);
+}
 
 TokenTable::TokenTable(const std::vector<std::string>& tokens) : tokens_(tokens) {
   if (tokens.size() >= std::size_t{1} << kIdBits)
@@ -81,6 +112,7 @@ std::vector<std::uint32_t> all_splits(const std::vector<std::string>& tokens) {
 }
 
 struct Workspace {
+  KeyBatch batch;
   std::vector<Cached> cache = std::vector<Cached>(kCacheSlots);
   std::vector<Part> parts;
   std::vector<Waiting> heap;
@@ -112,7 +144,7 @@ Encoder::Encoder(std::vector<std::string> tokens, const std::uint32_t* merges, s
                  Pattern pattern, bool whole_chunks)
     : tokens_(std::move(tokens)),
       table_(tokens_),
-      pairs_(n_merges),
+      merges_(n_merges),
       pattern_(pattern),
       whole_chunks_(whole_chunks) {
   if (n_merges >= kNone)
@@ -125,7 +157,7 @@ Encoder::Encoder(std::vector<std::string> tokens, const std::uint32_t* merges, s
       throw std::invalid_argument("tokens: expected a token for each of the 256 bytes, but byte " +
                                   std::to_string(byte) + " has none.");
   }
-  rows_.reserve(n_merges);
+  std::uint32_t rank = 0;
   for (std::size_t row = 0; row < n_merges; ++row) {
     const std::uint32_t left = merges[3 * row], right = merges[3 * row + 1],
                         id = merges[3 * row + 2];
@@ -143,93 +175,118 @@ Encoder::Encoder(std::vector<std::string> tokens, const std::uint32_t* merges, s
                                   " to be the bytes of token " + std::to_string(left) +
                                   " followed by those of token " + std::to_string(right) + ".");
     // A pair that comes again has its rank from its first row (Hugging Face's trainer writes such).
-    pairs_.find_or_insert(pack_pair(left, right), static_cast<std::uint32_t>(row));
-    const bool shares = whole_chunks_ && row > 0 && rows_.back().id == id;
-    rows_.push_back({shares ? rows_.back().rank : static_cast<std::uint32_t>(row), id});
+    const bool shares = whole_chunks_ && row > 0 && merges[3 * row - 1] == id;
+    if (!shares) rank = static_cast<std::uint32_t>(row);
+    merges_.insert(left, right, {rank, id});
   }
+  byte_merges_.resize(65536, {kNone, 0});
+  for (int left = 0; left < 256; ++left)
+    for (int right = 0; right < 256; ++right)
+      if (const Merge* merge = merges_.find(byte_ids_[left], byte_ids_[right]))
+        byte_merges_[left << 8 | right] = *merge;
 }
 
 Encoder::~Encoder() {
   for (auto& shelf : shelves_) delete shelf.load();
 }
 
-void Encoder::encode(const std::uint8_t* text, std::size_t n,
-                     std::vector<std::uint32_t>* ids) const {
+void Encoder::encode(const std::uint8_t* text, std::size_t n, IdBuffer* ids) const {
   const Lease workspace(*this);
-  for_each_chunk(pattern_, text, n, [&](std::size_t begin, std::size_t end) {
-    encode_chunk(text + begin, end - begin, n - begin, *workspace, ids);
-  });
+  for_each_batch(pattern_, text, n,
+                 [&](std::size_t at, const std::size_t* ends, std::size_t found) {
+                   std::uint32_t* out = ids->room(ends[found - 1] - at + kCachedIds);
+                   ids->wrote(encode_batch(text, at, n, ends, found, *workspace, out));
+                 });
 }
 
-void Encoder::encode_chunks(const std::uint8_t* text, const std::int64_t* ends,
-                            std::size_t n_chunks, std::vector<std::uint32_t>* ids) const {
+void Encoder::encode_chunks(const std::uint8_t* text, const std::int64_t* given,
+                            std::size_t n_chunks, IdBuffer* ids) const {
   const Lease workspace(*this);
-  std::int64_t begin = 0;
-  for (std::size_t i = 0; i < n_chunks; begin = ends[i++])
-    if (ends[i] > begin)
-      encode_chunk(text + begin, ends[i] - begin, ends[n_chunks - 1] - begin, *workspace, ids);
-}
-
-void Encoder::encode_chunk(const std::uint8_t* chunk, std::size_t n, std::size_t readable,
-                           Workspace& workspace, std::vector<std::uint32_t>* ids) const {
-  if (n > kShortChunk) return merge_chunk(chunk, n, workspace, ids);
-  const ChunkKey key = short_key(chunk, n, readable);
-  Cached& cached = workspace.cache[hash_key(key) & (kCacheSlots - 1)];
-  if (cached.key == key) {
-    const std::uint32_t count = cached.ids[0] >> kIdBits;
-    ids->push_back(cached.ids[0] & ((1u << kIdBits) - 1));
-    for (std::uint32_t i = 1; i < count; ++i) ids->push_back(cached.ids[i]);
-    return;
+  const std::size_t n = n_chunks ? static_cast<std::size_t>(given[n_chunks - 1]) : 0;
+  std::size_t ends[kKeyBatch];
+  std::size_t at = 0;
+  for (std::size_t next = 0; next < n_chunks;) {
+    std::size_t found = 0;
+    const std::size_t begin = at;
+    for (; next < n_chunks && found < kKeyBatch; ++next) {
+      const auto end = static_cast<std::size_t>(given[next]);
+      if (end > at) ends[found++] = at = end;  // an empty chunk has no ids
+    }
+    std::uint32_t* out = ids->room(at - begin + kCachedIds);
+    ids->wrote(encode_batch(text, begin, n, ends, found, *workspace, out));
   }
-  const std::size_t before = ids->size();
-  merge_chunk(chunk, n, workspace, ids);
-  const std::size_t count = ids->size() - before;
-  if (count > kCachedIds) return;
-  cached.key = key;
-  std::copy(ids->begin() + before, ids->end(), cached.ids);
-  cached.ids[0] |= static_cast<std::uint32_t>(count) << kIdBits;
 }
 
-void Encoder::merge_chunk(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
-                          std::vector<std::uint32_t>* ids) const {
+std::uint32_t* Encoder::encode_batch(const std::uint8_t* text, std::size_t at, std::size_t n,
+                                     const std::size_t* ends, std::size_t found,
+                                     Workspace& workspace, std::uint32_t* out) const {
+  KeyBatch& batch = workspace.batch;
+  Cached* const cache = workspace.cache.data();
+  batch.fill(text, at, n, ends, found,
+             [&](std::uint64_t hash) { __builtin_prefetch(&cache[hash & (kCacheSlots - 1)]); });
+  for (std::size_t i = 0; i < found; at = ends[i++]) {
+    if (batch.keys[i].high == 0) {
+      out = merge_chunk(text + at, ends[i] - at, workspace, out);
+      continue;
+    }
+    Cached& cached = cache[batch.hashes[i] & (kCacheSlots - 1)];
+    if (cached.key == batch.keys[i]) {
+      const std::uint32_t first = cached.ids[0];
+      std::memcpy(out, cached.ids, sizeof cached.ids);  // all: one store; what is not used is
+      out[0] = first & ((1u << kIdBits) - 1);           // overwritten by the next chunk
+      out += first >> kIdBits;
+      continue;
+    }
+    std::uint32_t* const end = merge_chunk(text + at, ends[i] - at, workspace, out);
+    const auto count = static_cast<std::size_t>(end - out);
+    if (count <= kCachedIds) {
+      cached.key = batch.keys[i];
+      std::copy(out, end, cached.ids);
+      cached.ids[0] |= static_cast<std::uint32_t>(count) << kIdBits;
+    }
+    out = end;
+  }
+  return out;
+}
+
+std::uint32_t* Encoder::merge_chunk(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
+                                    std::uint32_t* out) const {
   if (whole_chunks_) {
     const std::uint32_t id = table_.find(chunk, n);
-    if (id != kNone) return ids->push_back(id);
+    if (id != kNone) {
+      *out = id;
+      return out + 1;
+    }
   }
-  return n <= kShortMerge ? merge_short(chunk, n, ids) : merge_long(chunk, n, workspace, ids);
+  return n <= kShortMerge ? merge_short(chunk, n, out) : merge_long(chunk, n, workspace, out);
 }
 
-void Encoder::merge_short(const std::uint8_t* chunk, std::size_t n,
-                          std::vector<std::uint32_t>* ids) const {
-  std::uint32_t parts[kShortMerge];
-  std::uint32_t rows[kShortMerge];  // rows[i]: the pair (parts[i], parts[i + 1])
-  std::uint32_t ranks[kShortMerge];
+std::uint32_t* Encoder::merge_short(const std::uint8_t* chunk, std::size_t n,
+                                    std::uint32_t* parts) const {
+  Merge merges[kShortMerge];  // merges[i]: of parts[i] and parts[i + 1]
   const auto look_up = [&](std::size_t i) {
-    rows[i] = row_of(parts[i], parts[i + 1]);
-    ranks[i] = rows[i] == kNone ? kNone : rows_[rows[i]].rank;
+    const Merge* merge = merges_.find(parts[i], parts[i + 1]);
+    merges[i] = merge ? *merge : Merge{kNone, 0};
   };
   for (std::size_t i = 0; i < n; ++i) parts[i] = byte_ids_[chunk[i]];
-  for (std::size_t i = 0; i + 1 < n; ++i) look_up(i);
+  for (std::size_t i = 0; i + 1 < n; ++i) merges[i] = byte_merges_[chunk[i] << 8 | chunk[i + 1]];
   while (n > 1) {
     std::size_t best = 0;
     for (std::size_t i = 1; i + 1 < n; ++i)
-      if (ranks[i] < ranks[best]) best = i;
-    if (ranks[best] == kNone) break;
-    parts[best] = rows_[rows[best]].id;
+      if (merges[i].rank < merges[best].rank) best = i;
+    if (merges[best].rank == kNone) break;
+    parts[best] = merges[best].id;
     --n;
     for (std::size_t i = best + 1; i < n; ++i) parts[i] = parts[i + 1];
-    for (std::size_t i = best + 1; i + 1 < n; ++i) {
-      rows[i] = rows[i + 1];
-      ranks[i] = ranks[i + 1];
-    }
+    for (std::size_t i = best + 1; i + 1 < n; ++i) merges[i] = merges[i + 1];
     if (best + 1 < n) look_up(best);
     if (best > 0) look_up(best - 1);
   }
-  ids->insert(ids->end(), parts, parts + n);
+  return parts + n;
 }
 
-void Encoder::merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
-                         std::vector<std::uint32_t>* ids) const {
+std::uint32_t* Encoder::merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
+                                   std::uint32_t* out) const {
   if (n >= kNone)
     throw std::invalid_argument("text: expected chunks shorter than 2^32 - 1 bytes, got one of " +
                                 std::to_string(n) + "; cut the text or use a pattern that does.");
@@ -241,10 +298,9 @@ void Encoder::merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& wo
     parts[at] = {byte_ids_[chunk[at]], at + 1 < n ? at + 1 : kNone, at - 1};
   const auto wait = [&](std::uint32_t at) {
     const std::uint32_t right = parts[parts[at].next].id;
-    const std::uint32_t row = row_of(parts[at].id, right);
-    if (row == kNone) return false;
-    heap.push_back({rows_[row].rank, at, parts[at].id, right, rows_[row].id});
-    return true;
+    const Merge* merge = merges_.find(parts[at].id, right);
+    if (merge) heap.push_back({merge->rank, at, parts[at].id, right, merge->id});
+    return merge != nullptr;
   };
   for (std::uint32_t at = 0; at + 1 < n; ++at) wait(at);
   std::make_heap(heap.begin(), heap.end());
@@ -252,8 +308,8 @@ void Encoder::merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& wo
     std::pop_heap(heap.begin(), heap.end());
     const Waiting best = heap.back();
     heap.pop_back();
-    // Out of date when either part has been merged since; ids only ever grow in bytes, so equal
-    // ids at an unmoved start mean the same parts.
+    // Out of date when either part has been merged since; a part only ever grows, so equal ids at
+    // an unmoved start mean the same parts.
     Part& part = parts[best.at];
     if (part.id != best.left || part.next == kNone || parts[part.next].id != best.right) continue;
     parts[part.next].id = kNone;
@@ -265,10 +321,11 @@ void Encoder::merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& wo
     }
     if (best.at > 0 && wait(part.previous)) std::push_heap(heap.begin(), heap.end());
   }
-  for (std::uint32_t at = 0; at != kNone; at = parts[at].next) ids->push_back(parts[at].id);
+  for (std::uint32_t at = 0; at != kNone; at = parts[at].next) *out++ = parts[at].id;
   // One giant chunk must not hold its memory for the encoder's life.
-  if (parts.capacity() > (std::size_t{1} << 20)) std::vector<Part>().swap(parts);
-  if (heap.capacity() > (std::size_t{1} << 20)) std::vector<Waiting>().swap(heap);
+  if (parts.capacity() > kKeptParts) std::vector<Part>().swap(parts);
+  if (heap.capacity() > kKeptParts) std::vector<Waiting>().swap(heap);
+  return out;
 }
 
 }  // namespace groundup::bpe

@@ -18,6 +18,29 @@
 
 namespace groundup::bpe {
 
+// Ids on their way out. Room is made ahead and never initialised; the memory is malloc's, so that
+// an owner who knows nothing of this class can free it.
+class IdBuffer {
+ public:
+  IdBuffer() = default;
+  ~IdBuffer();
+  IdBuffer(IdBuffer&& other) noexcept;
+  IdBuffer& operator=(IdBuffer&&) = delete;
+
+  // Where to write up to n ids; wrote(end) then says where they ended. Throws std::bad_alloc.
+  std::uint32_t* room(std::size_t n);
+  void wrote(const std::uint32_t* end) noexcept { size_ = static_cast<std::size_t>(end - ids_); }
+
+  const std::uint32_t* data() const noexcept { return ids_; }
+  std::size_t size() const noexcept { return size_; }
+  std::uint32_t* release();  // gives up the memory, cut to size; free() it
+
+ private:
+  std::uint32_t* ids_ = nullptr;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
+};
+
 // What one thread needs while it encodes: the cache and working space. Never shared.
 struct Workspace;
 
@@ -52,10 +75,10 @@ class Encoder {
   Encoder& operator=(const Encoder&) = delete;
 
   // Appends the ids of text[0, n), valid UTF-8. Safe to call from several threads.
-  void encode(const std::uint8_t* text, std::size_t n, std::vector<std::uint32_t>* ids) const;
+  void encode(const std::uint8_t* text, std::size_t n, IdBuffer* ids) const;
   // The same for chunks that someone else cut: chunk i ends at ends[i].
   void encode_chunks(const std::uint8_t* text, const std::int64_t* ends, std::size_t n_chunks,
-                     std::vector<std::uint32_t>* ids) const;
+                     IdBuffer* ids) const;
 
   std::size_t n_tokens() const noexcept { return tokens_.size(); }
   const std::string& token(std::uint32_t id) const { return tokens_[id]; }
@@ -63,19 +86,17 @@ class Encoder {
  private:
   class Lease;  // holds a workspace for one call
 
-  void encode_chunk(const std::uint8_t* chunk, std::size_t n, std::size_t readable,
-                    Workspace& workspace, std::vector<std::uint32_t>* ids) const;
-  void merge_chunk(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
-                   std::vector<std::uint32_t>* ids) const;
-  void merge_short(const std::uint8_t* chunk, std::size_t n, std::vector<std::uint32_t>* ids) const;
-  void merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
-                  std::vector<std::uint32_t>* ids) const;
+  // Each writes a chunk's ids, n at most, to `out` and returns their end.
+  std::uint32_t* encode_batch(const std::uint8_t* text, std::size_t at, std::size_t n,
+                              const std::size_t* ends, std::size_t found, Workspace& workspace,
+                              std::uint32_t* out) const;
+  std::uint32_t* merge_chunk(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
+                             std::uint32_t* out) const;
+  std::uint32_t* merge_short(const std::uint8_t* chunk, std::size_t n, std::uint32_t* out) const;
+  std::uint32_t* merge_long(const std::uint8_t* chunk, std::size_t n, Workspace& workspace,
+                            std::uint32_t* out) const;
 
-  std::uint32_t row_of(std::uint32_t left, std::uint32_t right) const noexcept {
-    return pairs_.find(pack_pair(left, right));
-  }
-
-  struct Row {
+  struct Merge {
     std::uint32_t rank;
     std::uint32_t id;
   };
@@ -83,8 +104,8 @@ class Encoder {
   std::vector<std::string> tokens_;
   TokenTable table_;
   std::uint32_t byte_ids_[256];
-  std::vector<Row> rows_;
-  PairTable pairs_;  // to a row
+  PairTable<Merge> merges_;
+  std::vector<Merge> byte_merges_;  // the same for two bytes, by first * 256 + second
   Pattern pattern_;
   bool whole_chunks_;
 

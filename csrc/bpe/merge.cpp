@@ -162,7 +162,7 @@ class Trainer {
   void add_pair(std::uint32_t left, std::uint32_t right, std::int64_t weight, std::uint64_t begin,
                 std::size_t n) {
     const auto index = static_cast<std::uint32_t>(pairs_.size());
-    table_.find_or_insert(pack_pair(left, right), index);
+    table_.insert(left, right, index);
     pairs_.push_back({weight, begin, static_cast<std::uint32_t>(n), left, right});
     queue_.push_back(
         {weight, ties_ == Ties::first_seen ? positions_[begin] : pack_pair(left, right), index});
@@ -256,8 +256,7 @@ class Trainer {
   }
 
   void take_off(std::uint32_t left, std::uint32_t right, std::int64_t weight) {
-    const std::uint32_t pair = table_.find(pack_pair(left, right));
-    if (pair != PairTable::kAbsent) pairs_[pair].count -= weight;
+    if (const std::uint32_t* pair = table_.find(left, right)) pairs_[*pair].count -= weight;
   }
 
   // Enters the pairs that the new token forms: as many windows as the old ones lost. One that
@@ -312,7 +311,7 @@ class Trainer {
   std::vector<std::uint32_t> lengths_;  // of tokens, in bytes, by id
   std::vector<Pair> pairs_;
   std::vector<std::uint32_t> positions_;
-  PairTable table_;  // to an index of pairs_
+  PairTable<std::uint32_t> table_;  // to an index of pairs_
   std::vector<Candidate> queue_;
 
   // One merge's working space.

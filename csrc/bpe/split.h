@@ -28,17 +28,15 @@ std::size_t find_cut(Pattern pattern, const std::uint8_t* text, std::size_t want
 
 constexpr std::size_t kSplitBatch = 512;
 
-// Calls visit(begin, end) for every chunk of text[0, n) in turn.
+// Calls visit(at, ends, found) for batches of the chunks of text[0, n): the first starts at `at`,
+// chunk i ends at ends[i].
 template <class Visit>
-void for_each_chunk(Pattern pattern, const std::uint8_t* text, std::size_t n, Visit&& visit) {
+void for_each_batch(Pattern pattern, const std::uint8_t* text, std::size_t n, Visit&& visit) {
   std::size_t ends[kSplitBatch];
-  std::size_t at = 0;
-  while (at < n) {
+  for (std::size_t at = 0; at < n;) {
     const std::size_t found = split_some(pattern, text, at, n, ends, kSplitBatch);
-    for (std::size_t i = 0; i < found; ++i) {
-      visit(at, ends[i]);
-      at = ends[i];
-    }
+    visit(at, ends, found);
+    at = ends[found - 1];
   }
 }
 

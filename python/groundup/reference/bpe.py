@@ -89,34 +89,14 @@ def _tie_order(ties: str) -> Callable[[Pair], Pair]:
     return order
 
 
-class _Tokens:
-    """The tokens by id; under Hugging Face's rule a string that exists keeps its id."""
-
-    def __init__(self, ties: str) -> None:
-        self.by_id = [bytes([byte]) for byte in range(N_BYTES)]
-        self.ids = {token: i for i, token in enumerate(self.by_id)} if ties == "huggingface" else {}
-
-    def product(self, pair: Pair) -> int:
-        token = self.by_id[pair[0]] + self.by_id[pair[1]]
-        new = self.ids.get(token, len(self.by_id))
-        if new == len(self.by_id):
-            self.by_id.append(token)
-            if self.ids:
-                self.ids[token] = new
-        return new
-
-    def __len__(self) -> int:
-        return len(self.by_id)
-
-
 def train_plainly(
     chunks: Mapping[bytes, int],
-    n_tokens: int,
+    n_merges: int,
     *,
     ties: str = "smallest_pair",
     min_frequency: int = 1,
 ) -> tuple[list[Merge], list[int]]:
-    """Learn merges until `n_tokens` tokens are new: the definition, word for word.
+    """Learn `n_merges` merges: the definition, word for word.
 
     chunks   each distinct chunk and how often it occurs, in order of first occurrence
     returns  the merges in rank order, and the count of each pair when it was merged
@@ -128,11 +108,10 @@ def train_plainly(
     ([(97, 97, 256), (256, 97, 257), (257, 98, 258)], [4, 2, 2])
     """
     words = [list(chunk) for chunk in chunks]
-    tokens = _Tokens(ties)
     order = _tie_order(ties)
     merges: list[Merge] = []
     counts: list[int] = []
-    while len(tokens) < N_BYTES + n_tokens:
+    while len(merges) < n_merges:
         stats: dict[Pair, int] = {}
         for word, weight in zip(words, chunks.values(), strict=True):
             get_stats(word, stats, weight)
@@ -141,7 +120,7 @@ def train_plainly(
             break
         best = [pair for pair in stats if stats[pair] == count]
         pair = best[0] if ties == "first_seen" else min(best, key=order)
-        new = tokens.product(pair)
+        new = N_BYTES + len(merges)
         words = [merge(word, pair, new) for word in words]
         merges.append((*pair, new))
         counts.append(count)
@@ -174,9 +153,8 @@ def encode_chunk(ids: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> l
 def tokens_of(merges: Iterable[Merge]) -> list[bytes]:
     """The bytes of every token, by id."""
     tokens = [bytes([byte]) for byte in range(N_BYTES)]
-    for left, right, new in merges:
-        if new == len(tokens):
-            tokens.append(tokens[left] + tokens[right])
+    for left, right, _ in merges:
+        tokens.append(tokens[left] + tokens[right])
     return tokens
 
 
@@ -224,7 +202,7 @@ def encode(text: str, merges: Iterable[Merge], pattern: str = GPT2_PATTERN) -> l
 
 def train(
     chunks: Mapping[bytes, int],
-    n_tokens: int,
+    n_merges: int,
     *,
     ties: str = "smallest_pair",
     min_frequency: int = 1,
@@ -251,16 +229,15 @@ def train(
                 return index, neighbours.index(pair)
         raise AssertionError(f"the pair {pair} is counted but held by no chunk")
 
-    tokens = _Tokens(ties)
     order = first_place if ties == "first_seen" else _tie_order(ties)
     merges: list[Merge] = []
     counts: list[int] = []
-    while len(tokens) < N_BYTES + n_tokens:
+    while len(merges) < n_merges:
         count = max(stats.values(), default=0)
         if count < max(min_frequency, 1):
             break
         pair = min((pair for pair in stats if stats[pair] == count), key=order)
-        new = tokens.product(pair)
+        new = N_BYTES + len(merges)
         for index in holders.pop(pair):
             word = words[index]
             for held, times in get_stats(word).items():

@@ -19,8 +19,7 @@ class Decoder:
         self._is_special = np.zeros(self._n_ids, dtype=bool)
         self._is_special[list(self._special_bytes)] = True
         self._is_token = self._is_special.copy()
-        for i, token in enumerate(vocabulary.tokens):
-            self._is_token[i] |= bool(token)
+        self._is_token[: len(vocabulary.tokens)] |= np.fromiter(map(bool, vocabulary.tokens), bool)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:

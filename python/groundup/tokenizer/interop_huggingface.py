@@ -17,7 +17,7 @@ import regex
 from groundup._files import write_atomic
 from groundup.tokenizer.byte_letters import from_letters, to_letters
 from groundup.tokenizer.interop_gpt2 import pair_of, vocabulary_of_letters
-from groundup.tokenizer.patterns import NONE, Pattern, find_pattern
+from groundup.tokenizer.patterns import NONE, Pattern, check_portable, find_pattern
 from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
 from groundup.tokenizer.vocabulary import Vocabulary
 
@@ -156,17 +156,8 @@ def _split_pattern(split: Json, source: str) -> Pattern:
         raise ValueError(
             f"{source}: expected a Split that is Isolated, got {behavior!r} with invert={invert}."
         )
-    if found.name is None and (odd := _ODD_IN_ONIGURUMA.search(_CLASS.sub("", spelled))):
-        raise ValueError(
-            f"{source}: its pattern holds {odd.group()!r}, which Hugging Face's regular "
-            "expressions read in a way of their own; write the pattern without it."
-        )
+    check_portable(found, source)
     return found
-
-
-# To Oniguruma ^ and $ are ends of lines, x{1,3}+ is a group repeated, \h is a hex digit.
-_CLASS = regex.compile(r"\[(?:\\.|[^\]\\])*\]")
-_ODD_IN_ONIGURUMA = regex.compile(r"(?<!\\)(?:\\\\)*[$^]|\}\+|\\[hHZzAGKRX]|&&")
 
 
 def _warn_of_what_is_left_out(parsed: Json, source: str) -> None:
@@ -251,6 +242,7 @@ def _pre_tokenizer(pattern: Pattern, byte_level: Json) -> Json:
         return byte_level | {"use_regex": True}
     if pattern.regex == NONE:
         return byte_level | {"use_regex": False}
+    check_portable(pattern, "tokenizer.json")
     split = {
         "type": "Split",
         "pattern": {"Regex": pattern.regex},

@@ -6,13 +6,14 @@ special tokens are in it.
 
 import base64
 import binascii
+import functools
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from groundup._files import write_atomic
 from groundup.tokenizer.encoders import new_encoder
-from groundup.tokenizer.patterns import Pattern, find_pattern
+from groundup.tokenizer.patterns import Pattern, check_portable, find_pattern
 from groundup.tokenizer.reading import expect_id, read_file
 from groundup.tokenizer.splits import all_splits
 from groundup.tokenizer.vocabulary import MAX_IDS, Vocabulary, checked
@@ -21,16 +22,30 @@ if TYPE_CHECKING:
     import tiktoken
 
 
+_decoded = functools.partial(binascii.a2b_base64, strict_mode=True)
+
+
 def read_ranks(path: str | os.PathLike[str]) -> dict[bytes, int]:
     """The tokens of a .tiktoken file and their ranks."""
+    contents = read_file(path)
+    fields = contents.split()
+    try:  # all lines at once; what fails is read again, line by line, to say where
+        ranks = dict(zip(map(_decoded, fields[::2]), map(int, fields[1::2]), strict=True))
+        if ranks and 2 * len(ranks) == len(fields):
+            return ranks
+    except ValueError:
+        pass
+    return _read_lines(contents, path)
+
+
+def _read_lines(contents: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(read_file(path).splitlines(), start=1):
+    for number, line in enumerate(contents.splitlines(), start=1):
         if not line:
             continue
         token, _, rank = line.partition(b" ")
         try:
-            decoded = binascii.a2b_base64(token, strict_mode=True)
-            value = int(rank)
+            decoded, value = _decoded(token), int(rank)
         except ValueError:
             raise ValueError(
                 f"{path}: expected line {number} to be base64 of a token, a space and its rank, "
@@ -75,12 +90,11 @@ def from_file(
 
 
 def from_encoding(encoding: "tiktoken.Encoding", pattern: str | None) -> Vocabulary:
-    return vocabulary_of_ranks(
-        encoding._mergeable_ranks,
-        find_pattern(pattern or encoding._pat_str),
-        encoding._special_tokens,
-        f"tiktoken's {encoding.name}",
-    )
+    source = f"tiktoken's {encoding.name}"
+    found = find_pattern(encoding._pat_str if pattern is None else pattern)
+    if pattern is None:
+        check_portable(found, source)
+    return vocabulary_of_ranks(encoding._mergeable_ranks, found, encoding._special_tokens, source)
 
 
 def ranks_of(vocabulary: Vocabulary) -> dict[bytes, int]:
@@ -111,6 +125,7 @@ def pattern_for_tiktoken(pattern: Pattern) -> str:
     """tiktoken drops text that the pattern does not match; here it makes chunks, so add it."""
     if pattern.name is not None:
         return pattern.regex
+    check_portable(pattern, "tiktoken")
     return f"(?:{pattern.regex})|(?:(?!{pattern.regex})[\\s\\S])+"
 
 

@@ -137,3 +137,19 @@ def find_pattern(pattern: str) -> Pattern:
     except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(f"pattern: {pattern!r} is no regular expression: {error}.") from None
     return Pattern(None, pattern)
+
+
+# What three engines read in three ways. \w and \b: whether a combining mark is part of a word.
+# ^ and $: ends of lines or of the text. x{1,3}+: possessive, or a group repeated. \h: a blank or
+# a hex digit. The rest exists in one of them only.
+_NOT_PORTABLE = regex.compile(r"\\[wWbBhHZzAGKRX]|(?<!\\)(?:\\\\)*[$^]|\{[\d,]+\}\+|&&|--|\[\[")
+_NEGATION = regex.compile(r"\[\^")
+
+
+def check_portable(pattern: Pattern, reader: str) -> None:
+    """ValueError where a regex of one's own would cut otherwise in `reader` than here."""
+    if pattern.name is None and (odd := _NOT_PORTABLE.search(_NEGATION.sub("[", pattern.regex))):
+        raise ValueError(
+            f"{reader}: the pattern holds {odd.group()!r}, which regular expressions here and "
+            r"there read differently; spell it out, as [\p{L}\p{M}\p{N}_] for \w."
+        )

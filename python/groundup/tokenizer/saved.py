@@ -7,6 +7,7 @@ have both. Saving what was loaded gives the same bytes.
 
 import base64
 import binascii
+import functools
 import json
 import os
 from typing import Any
@@ -31,6 +32,9 @@ Counts = NDArray[np.uint64]
 
 FORMAT = "groundup.tokenizer"
 VERSION = 1
+
+
+_decoded = functools.partial(binascii.a2b_base64, strict_mode=True)
 
 
 def save(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
@@ -120,7 +124,7 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
         _training(fields, counts, len(tokens), source),
     )
     checked(vocabulary, source)
-    if listed is not None:
+    if listed is not None and "merges" in fields:
         _check_products(vocabulary, source)
     return vocabulary
 
@@ -141,11 +145,16 @@ def _pattern(fields: dict[str, Any], source: str) -> Pattern:
 def _tokens(fields: dict[str, Any], source: str) -> list[bytes] | None:
     if "tokens" not in fields:
         return None
+    spelled: list[Any] = expect(fields["tokens"], list, source, "tokens")
+    try:  # all at once; what fails is read again, one by one, to say which
+        return list(map(_decoded, spelled))
+    except (ValueError, TypeError):
+        pass
     tokens: list[bytes] = []
-    for i, spelled in enumerate(expect(fields["tokens"], list, source, "tokens")):
-        text = expect(spelled, str, source, f"token {i}")
+    for i, token in enumerate(spelled):
+        text = expect(token, str, source, f"token {i}")
         try:
-            tokens.append(binascii.a2b_base64(text, strict_mode=True))
+            tokens.append(_decoded(text))
         except ValueError as error:
             raise ValueError(f"{source}: token {i} is no base64: {error}.") from None
     return tokens

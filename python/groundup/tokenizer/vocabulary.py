@@ -64,12 +64,12 @@ def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
     tokens, merges, specials = vocabulary.tokens, vocabulary.merges, vocabulary.specials
     if vocabulary.n_ids > MAX_IDS:
         raise ValueError(f"{source}: expected ids below {MAX_IDS}, got {vocabulary.n_ids - 1}.")
-    singles = {token for token in tokens if len(token) == 1}
-    if len(singles) < N_BYTES:
-        missing = min(set(range(N_BYTES)) - {token[0] for token in singles})
+    singles = [bytes([byte]) for byte in range(N_BYTES)]
+    known = set(tokens[:N_BYTES])  # where they stand as a rule; looking at all is slow
+    if missing := set(singles) - known and set(singles) - set(tokens):
         raise ValueError(
-            f"{source}: expected a token for each of the 256 bytes, but byte {missing} has none; "
-            "text that holds it could not be encoded."
+            f"{source}: expected a token for each of the 256 bytes, but byte {min(missing)[0]} has "
+            "none; text that holds it could not be encoded."
         )
     if len(merges) and int(merges.max()) >= len(tokens):
         raise ValueError(

@@ -1,0 +1,213 @@
+"""The tokenizer's own file: whole, the same when saved again, and read with suspicion."""
+
+import copy
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from groundup.tokenizer import PATTERNS, Tokenizer
+
+
+@pytest.fixture(scope="module")
+def written(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "tok.json"
+    trained.save(path)
+    return path
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, r"\w+|\W"])
+@pytest.mark.parametrize("ties", ["smallest_pair", "huggingface"])
+def test_a_second_save_is_equal_byte_for_byte(tmp_path, mixed_text, pattern, ties):
+    tok = Tokenizer.train(
+        [mixed_text], 400, pattern=pattern, ties=ties, special_tokens=["<|b|>", "<|a|>"]
+    )
+    tok.save(tmp_path / "first.json")
+    again = Tokenizer.load(tmp_path / "first.json")
+    again.save(tmp_path / "second.json")
+    assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
+    assert again == tok
+    assert again.merge_counts.tolist() == tok.merge_counts.tolist()
+    assert again.encode(mixed_text) == tok.encode(mixed_text)
+    assert [str(again.explain(i)) for i in range(400)] == [str(tok.explain(i)) for i in range(400)]
+
+
+def test_imported_vocabularies_are_saved_too(tmp_path, trained, mixed_text):
+    trained.to_tiktoken(tmp_path / "ranks.tiktoken")
+    ranks = Tokenizer.from_tiktoken(
+        tmp_path / "ranks.tiktoken", "gpt4", special_tokens={"<|x|>": 5000}
+    )
+    trained.to_hf(tmp_path / "tokenizer.json")
+    merges = Tokenizer.from_hf(tmp_path)
+    for tok in (ranks, merges):
+        tok.save(tmp_path / "first.json")
+        again = Tokenizer.load(tmp_path / "first.json")
+        again.save(tmp_path / "second.json")
+        assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
+        assert again == tok
+        assert again.encode(mixed_text) == trained.encode(mixed_text)
+
+
+@pytest.mark.parametrize("name", ["cl100k_base", "gpt2"])
+def test_published_vocabularies_are_saved_too(tmp_path, data_file, published, name, library_text):
+    if name == "gpt2":
+        tok = Tokenizer.from_gpt2(data_file("bpe/vocab.bpe"), data_file("bpe/encoder.json"))
+    else:
+        tok, _ = published(name)
+    tok.save(tmp_path / "tok.json")
+    again = Tokenizer.load(tmp_path / "tok.json")
+    assert again == tok
+    assert again.encode(library_text[:50_000]) == tok.encode(library_text[:50_000])
+
+
+def test_tokenizers_travel_to_worker_processes(trained, mixed_text):
+    again = pickle.loads(pickle.dumps(trained))  # noqa: S301 - our own bytes
+    assert again == trained
+    assert again.encode(mixed_text) == trained.encode(mixed_text)
+
+
+def test_saving_leaves_the_old_file_when_it_fails(trained, tmp_path):
+    folder = tmp_path / "tok.json"
+    folder.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        trained.save(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, 'expected "format": "groundup.tokenizer", got \'other\'; for token'),
+        ({"version": 2}, "expected format version 1, got 2; install a groundup that knows it"),
+        ({"version": "1"}, "expected version to be a whole number, got '1'"),
+        ({"base": "codepoints"}, 'expected "base": "bytes", got \'codepoints\''),
+        ({"pattern": "gpt4"}, "expected pattern to be an object, got 'gpt4'"),
+        ({"pattern": {"name": "gpt9"}}, "expected one of gpt2, gpt4"),
+        ({"pattern": {"name": r"\s+"}}, "it knows no pattern of the name"),
+        ({"pattern": {"regex": "(["}}, "is no regular expression"),
+        ({"pattern": {"regex": "\ud800"}}, "to be Unicode, got"),
+        ({"special_tokens": []}, "expected special_tokens to be an object"),
+        ({"special_tokens": {"<x>": 97}}, "id 97 is both the special token '<x>' and"),
+        ({"special_tokens": {"<x>": -1}}, "expected the id of '<x>' from 0"),
+        ({"special_tokens": {"<x>": 10**4000}}, "expected the id of '<x>' from 0"),
+        ({"special_tokens": {"": 900}}, "a special token is empty"),
+        ({"whole_chunks": 1}, "expected whole_chunks to be true or false, got 1"),
+        ({"merges": None}, "expected merges to be a list, got None"),
+        ({"merges": [[97, 98, 256]]}, r"expected merge 0 to be \[left, right, new id, count\]"),
+        ({"merges": [[97, 98, 256, -1]]}, "expected merge 0 to be"),
+        ({"merges": [[97, 98, 256, 2**64]]}, "expected merge 0 to be"),
+        ({"merges": [[97, 98.0, 256, 1]]}, "expected merge 0 to be"),
+        ({"merges": [[97, 300, 256, 1]]}, r"merge 0 is \(97, 300\) -> 256, but only 256 ids exist"),
+        ({"merges": [[97, 98, 257, 1]]}, "but only 256 ids exist by then"),
+        (
+            {
+                "merges": [
+                    [n, n, 256 + n - 97 if n == 97 else n + 1, 1] for n in [97, *range(256, 400)]
+                ]
+            },
+            "would take more than 256 MiB",
+        ),
+        ({"ties": "random"}, "expected ties to be one of"),
+        ({"ties": None}, "expected ties to be a text, got None"),
+        ({"min_frequency": "1"}, "expected min_frequency to be a whole number"),
+        ({"seen": {"x": "y"}}, "expected seen to go by token, got 'x'"),
+        ({"seen": {"9" * 5000: "y"}}, "expected seen to go by token"),
+        ({"seen": {"300": 5}}, "expected what was seen of 300 to be a text, got 5"),
+        ({"tokens": "YQ=="}, "expected tokens to be a list"),
+        ({"tokens": ["YQ==", "?"]}, "token 1 is no base64"),
+        ({"tokens": ["YQ==", "क"]}, "token 1 is no base64"),
+        ({"tokens": ["YQ==", 5]}, "expected token 1 to be a text, got 5"),
+        (
+            {"tokens": ["YQ=="], "merges": [], "seen": {}},
+            "expected a token for each of the 256 bytes",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_in_a_sentence(written, tmp_path, changes, message):
+    fields = json.loads(written.read_text(encoding="utf-8")) | changes
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=message) as error:
+        Tokenizer.load(path)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"", "expected JSON, but Expecting value"),
+        (b"[]", r"expected the file to be an object, got \[\]"),
+        (b"\xff\xfe{}", "expected JSON, but"),
+        (b"[" * 100_000, "expected JSON, but maximum recursion depth"),
+        (b'{"version": 1' + b"0" * 5000 + b"}", "expected JSON, but Exceeds the limit"),
+        (b'{"format": 1, "format": 2}', "the key 'format' stands twice"),
+        (b"{}", 'expected "format": "groundup.tokenizer", got None'),
+    ],
+)
+def test_what_is_no_tokenizer_is_told_in_a_sentence(tmp_path, contents, message):
+    path = tmp_path / "bad.json"
+    path.write_bytes(contents)
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.load(path)
+
+
+def test_a_folder_and_a_missing_file(tmp_path):
+    with pytest.raises(ValueError, match="expected a file, got a folder"):
+        Tokenizer.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.load(tmp_path / "absent.json")
+
+
+def test_products_that_do_not_fit_their_tokens_are_refused(tmp_path, trained):
+    trained.to_hf(tmp_path / "tokenizer.json")
+    Tokenizer.from_hf(tmp_path).save(tmp_path / "tok.json")
+    fields = json.loads((tmp_path / "tok.json").read_text(encoding="utf-8"))
+    assert "tokens" not in fields or len(fields["tokens"]) == 698
+    fields["tokens"] = [""] * 698
+    (tmp_path / "tok.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match="expected a token for each of the 256 bytes"):
+        Tokenizer.load(tmp_path / "tok.json")
+
+
+@given(at=st.integers(0, 30_000), gone=st.integers(0, 300), there=st.binary(max_size=8))
+def test_any_damage_reads_or_is_a_value_error(written, tmp_path_factory, at, gone, there):
+    whole = written.read_bytes()
+    at %= len(whole)
+    path = tmp_path_factory.mktemp("fuzz") / "fuzz.json"
+    path.write_bytes(whole[:at] + there + whole[at + gone :])
+    try:
+        tok = Tokenizer.load(path)
+    except ValueError:
+        return
+    assert tok.decode(tok.encode_ordinary("any text")) == "any text"
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(data=st.data())
+def test_any_other_field_reads_or_is_a_value_error(written, tmp_path_factory, data):
+    fields = json.loads(written.read_text(encoding="utf-8"))
+    for key in data.draw(st.sets(st.sampled_from([*fields, "tokens"]), min_size=1, max_size=3)):
+        value = copy.deepcopy(fields.get(key))
+        if isinstance(value, list) and data.draw(st.booleans()):
+            value[data.draw(st.integers(0, len(value) - 1))] = data.draw(
+                _json | st.lists(st.integers(-1, 900), min_size=4, max_size=4)
+            )
+        else:
+            value = data.draw(_json)
+        fields[key] = value
+    path = tmp_path_factory.mktemp("fuzz") / "fuzz.json"
+    path.write_text(json.dumps(fields))
+    try:
+        tok = Tokenizer.load(path)
+    except ValueError:
+        return
+    assert tok.decode(tok.encode_ordinary("any text")) == "any text"
+    str(tok.explain("any text"))

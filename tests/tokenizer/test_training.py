@@ -1,0 +1,219 @@
+"""What training learns: the same as the reference, rustbpe and Hugging Face, and in any order."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from groundup.reference import bpe
+from groundup.tokenizer import PATTERNS, Tokenizer
+
+
+def test_ids_are_bytes_then_merges_then_specials():
+    tok = Tokenizer.train(["aaaa bbbb"], 261, special_tokens=["<|a|>", "<|b|>"])
+    assert tok.n_vocab == 261
+    assert tok.token_byte_values()[:256] == [bytes([byte]) for byte in range(256)]
+    assert tok.merges[:, 2].tolist() == [256, 257, 258]
+    assert tok.special_tokens == {"<|a|>": 259, "<|b|>": 260}
+
+
+def test_the_vocabulary_is_smaller_when_the_text_has_no_more_pairs():
+    tok = Tokenizer.train(["ab"], 1000, special_tokens=["<|endoftext|>"])
+    assert tok.n_vocab == 258
+    assert tok.eot_token == 257
+    assert Tokenizer.train([], 1000).n_vocab == 256
+    assert Tokenizer.train(["ab ab ab c"], 300, min_frequency=3).merge_counts.tolist() == [3]
+
+
+@pytest.mark.parametrize("ties", bpe.TIES)
+@pytest.mark.parametrize("pattern", ["gpt2", "gpt4"])
+def test_merges_are_the_reference_s_on_real_text(library_text, ties, pattern):
+    text = library_text[:200_000]
+    tok = Tokenizer.train([text], 256 + 300, pattern=pattern, ties=ties)
+    merges, counts = bpe.train(bpe.count_chunks([text], PATTERNS[pattern]), 300, ties=ties)
+    assert tok.merges.tolist() == [list(row) for row in merges]
+    assert tok.merge_counts.tolist() == counts
+
+
+def test_merges_and_ids_are_rustbpe_s(library_text):
+    rustbpe = pytest.importorskip("rustbpe")
+    theirs = rustbpe.Tokenizer()
+    theirs.train_from_iterator([library_text], 256 + 2000, pattern=PATTERNS["gpt4"])
+    tok = Tokenizer.train([library_text], 256 + 2000)
+    published = {bytes(token): rank for token, rank in theirs.get_mergeable_ranks()}
+    assert {token: i for i, token in enumerate(tok.token_byte_values())} == published
+    text = library_text[:200_000]
+    assert theirs.encode(text) == tok.encode_ordinary(text)
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "gpt4o"])
+def test_merges_are_hugging_face_s_with_their_ties(library_text, pattern):
+    tokenizers = pytest.importorskip("tokenizers")
+    theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
+    theirs.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [
+            tokenizers.pre_tokenizers.Split(tokenizers.Regex(PATTERNS[pattern]), "isolated"),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=256 + 2000,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text = library_text[:2_000_000]
+    theirs.train_from_iterator([text], trainer)
+    ours = Tokenizer.train([text], 256 + 2000, pattern=pattern, ties="huggingface")
+    model = json.loads(theirs.to_str())["model"]
+    assert json.loads(ours.to_hf().to_str())["model"]["merges"] == model["merges"]
+
+
+def test_4000_merges_on_the_interpreter_s_sources_encode_alike_in_tiktoken_and_hugging_face(
+    library_files, library_text
+):
+    tok = Tokenizer.train_files(
+        [path for path in library_files if _is_utf8(path)], 256 + 4000 + 1, special_tokens=["<|x|>"]
+    )
+    assert len(tok.merges) == 4000
+    ids = tok.encode_ordinary(library_text)
+    assert tok.decode(ids) == library_text
+    pytest.importorskip("tiktoken")
+    assert tok.to_tiktoken().encode_ordinary(library_text) == ids
+    pytest.importorskip("tokenizers")
+    text = library_text[:1_000_000]
+    assert tok.to_hf().encode(text).ids == tok.encode_ordinary(text)
+
+
+def _is_utf8(path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_the_number_of_threads_changes_nothing(library_text):
+    texts = [library_text[i : i + 70_001] for i in range(0, 3_000_000, 70_001)]
+    by_threads = [Tokenizer.train(texts, 600, ties="first_seen", threads=n) for n in (1, 2, 8)]
+    assert by_threads[0] == by_threads[1] == by_threads[2]
+
+
+def test_files_texts_and_counts_train_the_same(tmp_path, mixed_text):
+    texts = [mixed_text[:5000], mixed_text[5000:30000], ""]
+    paths = [tmp_path / f"{i}.txt" for i in range(3)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(text.encode())
+    for pattern in ("gpt4", "indic-math", r"\w+|\s"):
+        tok = Tokenizer.train(iter(texts), 400, pattern=pattern)
+        assert Tokenizer.train_files(paths, 400, pattern=pattern) == tok
+        counts = bpe.count_chunks(texts, tok._vocabulary.pattern.regex)
+        assert Tokenizer.train_from_counts(counts, 400, pattern=pattern) == tok
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(st.text("ab\n ", min_size=1, max_size=7).map(str.encode), st.integers(0, 9)),
+    st.sampled_from(["smallest_pair", "first_seen"]),
+    st.integers(1, 3),
+)
+def test_any_counts_train_as_the_reference(counts, ties, min_frequency):
+    tok = Tokenizer.train_from_counts(counts, 280, ties=ties, min_frequency=min_frequency)
+    live = {chunk: count for chunk, count in counts.items() if count}
+    merges, _ = bpe.train(live, 24, ties=ties, min_frequency=min_frequency)
+    assert tok.merges.tolist() == [list(row) for row in merges]
+
+
+def test_counts_beyond_32_bits_are_exact():
+    tok = Tokenizer.train_from_counts({b"ab": 2**33, b"cd": 2**33 + 1}, 257)
+    assert tok.merge_counts.tolist() == [2**33 + 1]
+    assert tok.token_byte_values()[256] == b"cd"
+
+
+def test_truncating_is_training_for_less(mixed_text):
+    big = Tokenizer.train([mixed_text], 600, special_tokens=["<|e|>", "<|f|>"])
+    small = Tokenizer.train([mixed_text], 450, special_tokens=["<|e|>", "<|f|>"])
+    cut = big.truncate(450)
+    assert cut == small
+    assert cut.merge_counts.tolist() == small.merge_counts.tolist()
+    assert cut.encode(mixed_text) == small.encode(mixed_text)
+    assert big.truncate(600) == big
+    for size in (257, 601):
+        with pytest.raises(ValueError, match=f"expected a size from 258 .* to 600, got {size}"):
+            big.truncate(size)
+
+
+def test_eight_threads_may_use_one_tokenizer(trained, mixed_text):
+    expected = trained.encode(mixed_text)
+    found = []
+
+    def work():
+        for _ in range(5):
+            ids = trained.encode(mixed_text)
+            found.append(ids == expected and trained.decode(ids) == mixed_text)
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [True] * 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"vocab_size": 255}, r"vocab_size: expected a whole number from 256 .*, got 255"),
+        ({"vocab_size": 256, "special_tokens": ["<x>"]}, "from 257 .256 bytes and 1 special"),
+        ({"vocab_size": 300.0}, r"vocab_size: .* got 300\.0"),
+        ({"pattern": "gtp4"}, "expected one of gpt2, gpt4, gpt4o, indic-math, none or a regular"),
+        ({"pattern": "(a"}, "is no regular expression: missing"),
+        ({"pattern": None}, "pattern: expected a name or a regular expression, got None"),
+        ({"base": "codepoints"}, "base: expected \"bytes\", .* got 'codepoints'"),
+        ({"ties": "random"}, "ties: expected one of smallest_pair, huggingface, first_seen"),
+        ({"special_tokens": "<x>"}, r"special_tokens: .* one text; pass \['<x>'\]"),
+        ({"special_tokens": ["<x>", "<x>"]}, "special_tokens: '<x>' is listed twice"),
+        ({"special_tokens": [""]}, "special_tokens: expected names, got ''"),
+        ({"special_tokens": ["\ud800"]}, "is not Unicode text"),
+        ({"min_frequency": 0}, "min_frequency: expected a whole number from 1, got 0"),
+        ({"threads": 0}, "threads: expected a whole number from 1, or None, got 0"),
+    ],
+)
+def test_bad_arguments_are_told_in_a_sentence(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.train(["text"], **{"vocab_size": 300} | arguments)
+
+
+def test_bad_texts_are_told_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"got a single text; pass \[text\]"):
+        Tokenizer.train("text", 300)
+    with pytest.raises(ValueError, match="expected str, got bytes as text 1; decode bytes first"):
+        Tokenizer.train(["text", b"text"], 300)
+    with pytest.raises(ValueError, match=r"expected several paths, got one; pass \[path\]"):
+        Tokenizer.train_files("book.txt", 300)
+    with pytest.raises(ValueError, match="expected a file of text, got a folder"):
+        Tokenizer.train_files([tmp_path], 300)
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.train_files([tmp_path / "absent"], 300)
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9 au lait")
+    for pattern in ("gpt4", "indic-math"):
+        with pytest.raises(ValueError, match=r"latin\.txt: expected UTF-8, but byte 3 is not"):
+            Tokenizer.train_files([latin], 300, pattern=pattern)
+    for counts in ({"text": 1}, {b"text": -1}, {b"text": 1.5}, {b"text": 2**62}):
+        with pytest.raises(ValueError, match="counts: expected bytes and how often they occur"):
+            Tokenizer.train_from_counts(counts, 300)
+
+
+def test_texts_with_lone_surrogates_are_trained_on_as_they_are_encoded():
+    broken = Tokenizer.train(["\ud83d ab", "ab \ud83d\ude42"], 270)
+    assert broken == Tokenizer.train(["\ufffd ab", "ab 🙂"], 270)
+
+
+def test_merges_are_a_copy(trained):
+    merges = trained.merges
+    merges[:] = 0
+    assert merges.dtype == np.uint32
+    assert trained.merges.any()

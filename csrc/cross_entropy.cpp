@@ -68,21 +68,21 @@ Plan make_plan(const CrossEntropy& job) {
   return plan;
 }
 
-// The row's share of the reduced loss. Divided term by term, so that 0 / 0 is NaN where it is in
-// torch.
+// The row's share of the reduced loss. Rounded, and divided term by term, as torch does it: so that
+// it is inf, or NaN, just where torch's is.
 double loss_of(const Plan& plan, const Row& row, const RowStats& stats, double target_logit) {
   const CrossEntropy& job = plan.job;
   const double log_sum = __builtin_log(stats.sum);
-  const double nll = log_sum + (stats.largest - target_logit);
+  const float nll = (float)(log_sum + (stats.largest - target_logit));
   double loss = row.weight * nll / plan.denominator;
   if (plan.smoothing != Smoothing::none) {
-    const double smooth = plan.weight_sum * log_sum - stats.smooth;
+    const float smooth = (float)(plan.weight_sum * log_sum - stats.smooth);
     loss = (1 - job.label_smoothing) * loss +
            job.label_smoothing / (double)job.n_classes * smooth / plan.denominator;
   }
   if (job.lse_square_scale != 0) {
     const double lse = stats.largest + log_sum;
-    loss += job.lse_square_scale * lse * lse / plan.z_divisor;
+    loss += job.lse_square_scale * (float)(lse * lse) / plan.z_divisor;
   }
   return loss;
 }

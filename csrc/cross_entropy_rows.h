@@ -111,7 +111,8 @@ RowStats scan(const T* row, int64_t n, const float* weight, Cap cap, float* kept
         begin, end, head,
         GROUNDUP_BODY { high[k] = max(load(row + i, lanes, splat(-kInfinity)), high[k]); });
     const float highest = largest(max(max(high[0], high[1]), max(high[2], high[3])));
-    if (highest > largest_input) {
+    // A cap makes -inf finite too.
+    if (highest > largest_input || (kCapped && begin == 0)) {
       // Capping is monotonic: the largest input is the largest logit.
       const float fresh = logit_of<kCapped>(splat(highest), cap).value[0];
       if (total != 0) total *= __builtin_exp((double)shift - fresh);
@@ -141,7 +142,7 @@ RowStats scan(const T* row, int64_t n, const float* weight, Cap cap, float* kept
     if constexpr (kKeep) shifts[block] = shift;
   }
   // Every logit -inf: 0 / 0 in the softmax.
-  if (largest_input == -kInfinity) return {-kInfinity, __builtin_nan(""), __builtin_nan("")};
+  if (!kCapped && largest_input == -kInfinity) return {-kInfinity, __builtin_nan(""), __builtin_nan("")};
   return {shift, total, smooth};
 }
 

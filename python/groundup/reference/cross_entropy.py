@@ -97,7 +97,7 @@ def weighted_nll(
     for, which label smoothing does of every class.
     """
     with np.errstate(invalid="ignore"):  # weight 0 on an impossible class: nan, as in torch
-        loss = -log_p[np.arange(len(target)), target] * weight[target]
+        loss: Array = -log_p[np.arange(len(target)), target] * weight[target]
         if label_smoothing > 0:
             spread: Array = -(log_p * weight).sum(axis=1) / len(weight)
             loss = (1 - label_smoothing) * loss + label_smoothing * spread

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from groundup.ops import dispatch
+
 
 def causal_attention(
     query: Tensor,
@@ -40,6 +42,7 @@ def causal_attention(
     Raises ValueError or TypeError for shapes, dtypes and options that do not fit together.
     Source: Vaswani et al. 2017; Zero to Hero, lecture 7.
     """
+    dispatch.note("causal_attention", "torch")
     left = _check(query, key, value, dropout_p, enable_gqa, window_size, softcap, alignment)
     n_queries, n_keys = query.shape[-2], key.shape[-2]
     offset = n_keys - n_queries if alignment == "lower_right" else 0

@@ -21,8 +21,7 @@ def cross_entropy_torch(
 ) -> Tensor:
     """The loss in float32, or float64 for float64 input; arguments were checked by the op."""
     ignore_index, reduction, label_smoothing, lse_square_scale, softcap = options
-    if not torch.compiler.is_compiling():
-        dispatch.note("cross_entropy", "torch")
+    dispatch.note("cross_entropy", "torch")
     # Autocast would hand F.cross_entropy's parts to other dtypes than the ones chosen here.
     with torch.autocast(input.device.type, enabled=False):
         target, bad = _checked(target, input.shape[1], ignore_index)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+import torch
+
 # Op: its forms, the preferred one first. A new form of an op is one word here.
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "cross_entropy": ("cpp", "torch", "reference"),
@@ -133,8 +135,8 @@ _log: list[tuple[str, str]] | None = None
 
 
 def note(op: str, name: str) -> None:
-    """Called by an implementation each time it runs forward."""
-    if _log is not None:
+    """Called by an implementation each time it runs forward; nothing while it is being traced."""
+    if not torch.compiler.is_compiling() and _log is not None:
         _log.append((op, name))
 
 

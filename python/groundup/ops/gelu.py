@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from groundup.ops import dispatch
+
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """input * Phi(input), elementwise.
@@ -14,6 +16,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     As torch.nn.functional.gelu; runs on torch. Source: Hendrycks and Gimpel 2016.
     Raises TypeError for what is no float tensor, ValueError for another approximation.
     """
+    dispatch.note("gelu", "torch")
     if not isinstance(input, Tensor):
         raise TypeError(f"input: expected a torch.Tensor, got {type(input).__name__}")
     if not input.is_floating_point():

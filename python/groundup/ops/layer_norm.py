@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
+from groundup.ops import dispatch
+
 
 def layer_norm(
     input: Tensor,
@@ -24,6 +26,7 @@ def layer_norm(
     variance is the biased one. Runs on torch. Source: Ba, Kiros and Hinton 2016.
     Raises TypeError or ValueError for shapes that do not end in normalized_shape.
     """
+    dispatch.note("layer_norm", "torch")
     if not isinstance(input, Tensor):
         raise TypeError(f"input: expected a torch.Tensor, got {type(input).__name__}")
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)

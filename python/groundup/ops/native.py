@@ -2,6 +2,8 @@
 
 import warnings
 
+import torch
+
 from groundup.ops import dispatch
 
 __all__ = ["core", "missing", "warn_missing"]
@@ -20,11 +22,13 @@ except ImportError as error:
 _warned = False
 
 
+# While torch.compile traces, it runs this instead of tracing it: a warning cannot be traced.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def warn_missing() -> None:
     """Say once per process that ops run on torch because there is no native core."""
     global _warned
     if not _warned:
         _warned = True
         warnings.warn(
-            f"groundup ops run on torch: {missing}", dispatch.ImplementationWarning, stacklevel=4
+            f"groundup ops run on torch: {missing}", dispatch.ImplementationWarning, stacklevel=3
         )

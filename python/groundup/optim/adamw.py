@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groundup.ops import dispatch
+
 _STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 _STATE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -95,6 +97,7 @@ class AdamW(torch.optim.AdamW):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Clip, update, zero. Returns what `closure` returned, or None without one."""
+        dispatch.note("adamw", "torch")
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -25,6 +25,7 @@ CLASSES = [
     (r"[\r\n]", 64),
 ]
 SYMBOL = 128
+DECIMALS, MATH_SIGNS = r"\p{Nd}", r"\p{Sm}"  # told apart within their classes by "indic-math"
 
 
 def matching(pattern: str) -> set[int]:
@@ -61,6 +62,22 @@ def rows(values: list[int] | bytes | bytearray) -> str:
     )
 
 
+def ranges(pattern: str) -> str:
+    """The non-ASCII code points that match, as rows of {first, last}."""
+    found: list[list[int]] = []
+    for point in sorted(matching(pattern)):
+        if point < 0x80:
+            continue
+        if found and found[-1][1] == point - 1:
+            found[-1][1] = point
+        else:
+            found.append([point, point])
+    rows = [
+        ", ".join(f"{{{a}, {b}}}" for a, b in found[at : at + 6]) for at in range(0, len(found), 6)
+    ]
+    return "\n".join(f"    {row}," for row in rows)
+
+
 def table(kinds: bytearray) -> str:
     blocks: dict[bytes, int] = {}
     index = [
@@ -81,6 +98,15 @@ static constexpr std::uint8_t kUnicodeKinds[{len(blocks)} * {BLOCK}] = {{
 }};
 const std::uint8_t kAsciiKinds[128] = {{
 {rows(kinds[:128])}
+}};
+struct CodePoints {{
+  std::uint32_t first, last;
+}};
+static constexpr CodePoints kDecimals[] = {{  // Nd beyond ASCII
+{ranges(DECIMALS)}
+}};
+static constexpr CodePoints kMathSigns[] = {{  // Sm beyond ASCII
+{ranges(MATH_SIGNS)}
 }};
 """
 

@@ -36,7 +36,8 @@ bpe::Pattern pattern_named(const std::string& name) {
   bpe::Pattern pattern;
   if (bpe::find_pattern(name.c_str(), &pattern)) return pattern;
   throw py::value_error(
-      "pattern: expected one with a native scanner (gpt2, gpt4, gpt4o, none), got '" + name +
+      "pattern: expected one with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), got '" +
+      name +
       "'; groundup.tokenizer splits any other with the regex module and hands "
       "over the chunks.");
 }

@@ -175,6 +175,88 @@ struct Scanner<Pattern::gpt4o> {
   }
 };
 
+// patterns.py tells what INDIC_MATH means by its alternatives, which follow one another here.
+template <>
+struct Scanner<Pattern::indic_math> {
+  enum : std::uint16_t {
+    kWhiteSpace = 1,
+    kWordLetter = 2,
+    kJoiner = 4,
+    kWordMark = 8,
+    kDecimal = 16,
+    kPower = 32,
+    kIndex = 64,
+    kOtherNumber = 128,
+    kOperator = 256,
+    kSign = 512
+  };
+  struct Kind {
+    std::uint16_t kind;
+    std::uint8_t size;
+  };
+
+  static Kind kind_at(const Byte* at) noexcept {
+    const Char c = char_at(at);
+    if (c.kind & kWhite) return {kWhiteSpace, c.size};
+    if (c.size == 1) {
+      if (c.kind & kLetter) return {kWordLetter, 1};
+      if (c.kind == kNumber) return {kDecimal, 1};
+      return {std::memchr("+<=>|~*/^-", *at, 10) ? kOperator : kSign, 1};
+    }
+    const std::uint32_t point = wide_code_point(at);
+    const bool power = point == 0xB9 || point == 0xB2 || point == 0xB3;
+    if (power || (point >= 0x2070 && point <= 0x207F)) return {kPower, c.size};
+    if (point >= 0x2080 && point <= 0x209C) return {kIndex, c.size};
+    if (c.kind & kLetter) return {kWordLetter, c.size};
+    if (c.kind == kMark) return {kWordMark, c.size};
+    if (c.kind == kNumber) return {is_decimal(point) ? kDecimal : kOtherNumber, c.size};
+    if (point == 0x200C || point == 0x200D) return {kJoiner, c.size};
+    return {is_math_sign(point) ? kOperator : kSign, c.size};
+  }
+
+  template <std::uint16_t kinds>
+  static const Byte* run(const Byte* at, const Byte* end) noexcept {
+    while (at < end) {
+      const Kind k = kind_at(at);
+      if (!(k.kind & kinds)) break;
+      at += k.size;
+    }
+    return at;
+  }
+
+  static const Byte* next(const Byte* at, const Byte* end) noexcept {
+    constexpr std::uint16_t kWord = kWordLetter | kWordMark | kJoiner;
+    if (*at == '\'')
+      if (const Byte* after = contraction<true>(at, end)) return after;
+    const Byte* body = at + (*at == ' ');
+    const Kind k = body < end ? kind_at(body) : Kind{kWhiteSpace, 0};
+    const Byte* second = body + k.size;
+    if (k.kind & kWord) return run<kWord>(second, end);
+    if (k.kind == kOperator) {
+      while (second < end && kind_at(second).kind & (kOperator | kWordMark))
+        second += kind_at(second).size;
+      return second;
+    }
+    if (k.kind == kSign) return skip<kNewline>(run<kSign | kWordMark | kJoiner>(second, end), end);
+    if (body == at) {
+      if (k.kind == kDecimal) {
+        for (int more = 0; more < 2 && second < end; ++more) {
+          const Kind digit = kind_at(second);
+          if (digit.kind != kDecimal) break;
+          second += digit.size;
+        }
+        return second;
+      }
+      if (k.kind == kPower) return run<kPower>(second, end);
+      if (k.kind == kIndex) return run<kIndex>(second, end);
+      if (k.kind == kOtherNumber) return second;
+    }
+    const WhiteRun white = white_run(at, end);
+    if (white.after_newline) return white.after_newline;
+    return blanks(white, at, end);
+  }
+};
+
 template <>
 struct Scanner<Pattern::none> {
   static const Byte* next(const Byte*, const Byte* end) noexcept { return end; }
@@ -200,8 +282,9 @@ bool find_pattern(const char* name, Pattern* pattern) noexcept {
     const char* name;
     Pattern pattern;
   };
-  for (const Named& known : {Named{"none", Pattern::none}, Named{"gpt2", Pattern::gpt2},
-                             Named{"gpt4", Pattern::gpt4}, Named{"gpt4o", Pattern::gpt4o}}) {
+  for (const Named& known :
+       {Named{"none", Pattern::none}, Named{"gpt2", Pattern::gpt2}, Named{"gpt4", Pattern::gpt4},
+        Named{"gpt4o", Pattern::gpt4o}, Named{"indic-math", Pattern::indic_math}}) {
     if (std::strcmp(name, known.name) != 0) continue;
     *pattern = known.pattern;
     return true;
@@ -218,6 +301,8 @@ std::size_t split_some(Pattern pattern, const Byte* text, std::size_t at, std::s
       return scan<Pattern::gpt4>(text, at, n, ends, capacity);
     case Pattern::gpt4o:
       return scan<Pattern::gpt4o>(text, at, n, ends, capacity);
+    case Pattern::indic_math:
+      return scan<Pattern::indic_math>(text, at, n, ends, capacity);
     default:
       return scan<Pattern::none>(text, at, n, ends, capacity);
   }

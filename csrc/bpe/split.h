@@ -10,7 +10,7 @@
 
 namespace groundup::bpe {
 
-enum class Pattern { none, gpt2, gpt4, gpt4o };
+enum class Pattern { none, gpt2, gpt4, gpt4o, indic_math };
 
 // False when there is no scanner of that name.
 bool find_pattern(const char* name, Pattern* pattern) noexcept;

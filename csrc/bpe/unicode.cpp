@@ -1,21 +1,37 @@
 #include "bpe/unicode.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace groundup::bpe {
 #include "bpe/unicode_tables.inc"
 
-std::uint8_t kind_in_block(std::uint32_t block, std::uint32_t low) noexcept {
-  return block < kUnicodeBlocks ? kUnicodeKinds[kUnicodeIndex[block] * 64u + low]
-                                : static_cast<std::uint8_t>(kOtherSymbol);
+namespace {
+
+bool holds(const CodePoints* begin, const CodePoints* end, std::uint32_t point) noexcept {
+  const CodePoints* after = std::upper_bound(
+      begin, end, point,
+      [](std::uint32_t wanted, const CodePoints& run) { return wanted < run.first; });
+  return after != begin && point <= after[-1].last;
+}
+
+}  // namespace
+
+bool is_decimal(std::uint32_t point) noexcept {
+  return holds(std::begin(kDecimals), std::end(kDecimals), point);
+}
+
+bool is_math_sign(std::uint32_t point) noexcept {
+  return holds(std::begin(kMathSigns), std::end(kMathSigns), point);
 }
 
 Char wide_char_at(const std::uint8_t* at) noexcept {
-  const std::uint32_t first = at[0];
-  if (first < 0xE0) return {kind_in_block(first & 0x1F, at[1] & 0x3F), 2};
-  if (first < 0xF0) return {kind_in_block((first & 0x0F) << 6 | (at[1] & 0x3F), at[2] & 0x3F), 3};
-  return {kind_in_block((first & 0x07) << 12 | (at[1] & 0x3F) << 6 | (at[2] & 0x3F), at[3] & 0x3F),
-          4};
+  const std::uint32_t point = wide_code_point(at);
+  const auto size = static_cast<std::uint8_t>(*at < 0xE0 ? 2 : *at < 0xF0 ? 3 : 4);
+  const std::uint32_t block = point / 64;
+  if (block >= kUnicodeBlocks) return {kOtherSymbol, size};
+  return {kUnicodeKinds[kUnicodeIndex[block] * 64u + point % 64], size};
 }
 
 std::size_t find_invalid_utf8(const std::uint8_t* text, std::size_t n) noexcept {

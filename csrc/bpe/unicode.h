@@ -23,9 +23,6 @@ constexpr std::uint8_t kSymbol = kMark | kOtherSymbol;  // [^\s\p{L}\p{N}]
 
 extern const std::uint8_t kAsciiKinds[128];
 
-// The class of the code point block * 64 + low.
-std::uint8_t kind_in_block(std::uint32_t block, std::uint32_t low) noexcept;
-
 struct Char {
   std::uint8_t kind;
   std::uint8_t size;  // bytes
@@ -38,6 +35,16 @@ inline Char char_at(const std::uint8_t* at) noexcept {
   if (*at < 0x80) return {kAsciiKinds[*at], 1};
   return wide_char_at(at);
 }
+
+// The code point of a character of two bytes or more.
+inline std::uint32_t wide_code_point(const std::uint8_t* at) noexcept {
+  if (*at < 0xE0) return (at[0] & 0x1Fu) << 6 | (at[1] & 0x3Fu);
+  if (*at < 0xF0) return (at[0] & 0x0Fu) << 12 | (at[1] & 0x3Fu) << 6 | (at[2] & 0x3Fu);
+  return (at[0] & 0x07u) << 18 | (at[1] & 0x3Fu) << 12 | (at[2] & 0x3Fu) << 6 | (at[3] & 0x3Fu);
+}
+
+bool is_decimal(std::uint32_t point) noexcept;    // Nd, of the code points beyond ASCII
+bool is_math_sign(std::uint32_t point) noexcept;  // Sm, likewise
 
 // The start of the character that ends just before `end`.
 inline const std::uint8_t* last_char(const std::uint8_t* end) noexcept {

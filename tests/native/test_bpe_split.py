@@ -23,6 +23,22 @@ TIKTOKEN = {
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
+# python/groundup/tokenizer/patterns.py says what it means.
+TIKTOKEN["indic-math"] = "|".join(
+    (
+        r"'(?i:[sdmt]|ll|ve|re)",
+        " ?(?:(?![\u2070-\u209c])[\\p{L}\\p{M}\u200c\u200d])+",
+        r"\p{Nd}{1,3}",
+        "[\u00b9\u00b2\u00b3\u2070-\u207f]+",
+        "[\u2080-\u209c]+",
+        r"\p{N}",
+        " ?(?:(?![\u2070-\u209c])[\\p{Sm}*/^\\-]\\p{M}*)+",
+        " ?(?:(?![\u2070-\u209c])[^\\s\\p{L}\\p{N}\\p{Sm}*/^\\-])+[\\r\\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
 NAMES = sorted(TIKTOKEN)
 
 # What scanners get wrong: contractions in every case (U+017F and U+1E9E fold, U+212A does not
@@ -30,7 +46,7 @@ NAMES = sorted(TIKTOKEN)
 ALPHABET = (
     "aAbZsSdDmMtTlLvVrReE'''  \t\n\r/.,019\x00\x0b\x0c\x85\u00a0\u00b2\u0130\u0131\u017f\u01c5"
     "\u02b0\u0301\u0308\u0915\u0939\u093e\u094d\u06f1\u1e9e\u200d\u2028\u2029\u212a\u3000\u4e2d\ufeff"
-    "éÉΩ\U0001f600\U0001f468\U000e0100"
+    "+-*^=\u2260\u0338\u00b9\u2070\u207f\u207b\u2080\u2099\u222b\u00bd\u200céÉΩ\U0001f600\U0001f468\U000e0100"
 )
 texts = st.one_of(
     st.text(st.sampled_from(ALPHABET), max_size=24),
@@ -113,6 +129,7 @@ def test_chunks_are_those_of_tiktokens_expression_at_length(pattern, text):
         "\u0301AB \u0301ab \u4e2dA\u4e2dB \u01c5a HTTPServer's",
         "1234567 \u06f1\u06f2\u06f3\u06f4 x\u00b2\u00b3",
         "a//\n/\n b:/\r\n",
+        "2x\u00b2 - 4\u2070\u2081 = \u222b\u2080\u00b9 \u00bd a=\u0338b **x ^\u0301--\n +\u207b",
         "\u200d\U0001f468\u200d\U0001f469 \ufeff\x00\x85\u2028\u00a0a",
     ],
 )

@@ -94,22 +94,20 @@ def merge_rows(rows: Iterable[Sequence[int]]) -> Merges:
 
 
 def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
-    """The bytes of ids 0 to 255 and of every merge; an id may be made again, never skipped."""
+    """The bytes of ids 0 to 255 and of every merge, each of which makes the next id."""
     lengths = [1] * N_BYTES
     for row, (left, right, new) in enumerate(merges.tolist()):
-        if max(left, right) >= len(lengths) or new > len(lengths):
+        if max(left, right) >= len(lengths) or new != len(lengths):
             raise ValueError(
-                f"{source}: merge {row} is ({left}, {right}) -> {new}, but only {len(lengths)} "
-                "ids exist by then."
+                f"{source}: merge {row} is ({left}, {right}) -> {new}, but it can only join ids "
+                f"below {len(lengths)} and make that one."
             )
-        if new == len(lengths):
-            lengths.append(lengths[left] + lengths[right])
+        lengths.append(lengths[left] + lengths[right])
     if sum(lengths) > MAX_TOKEN_BYTES:
         raise ValueError(f"{source}: its tokens would take more than {MAX_TOKEN_BYTES >> 20} MiB.")
     tokens = [bytes([byte]) for byte in range(N_BYTES)]
-    for left, right, new in merges.tolist():
-        if new == len(tokens):
-            tokens.append(tokens[left] + tokens[right])
+    for left, right, _ in merges.tolist():
+        tokens.append(tokens[left] + tokens[right])
     return tokens
 
 

@@ -1,0 +1,111 @@
+"""`groundup tokenizer`: each command's result for people and for machines, and its errors."""
+
+import io
+import json
+
+import pytest
+
+from groundup import cli
+from groundup.tokenizer import Tokenizer
+
+
+def _told(capsys, *args: object, code: int = 0) -> str:
+    assert cli.main(["tokenizer", *map(str, args)]) == code
+    told = capsys.readouterr()
+    return told.out if code == 0 else told.err
+
+
+def test_train_writes_what_the_library_would(book, tmp_path, capsys):
+    out = tmp_path / "deep" / "tok.json"
+    args = [book / "book.txt", "--vocab-size", 320, "--out", out, "--pattern", "gpt2", "--json"]
+    told = json.loads(_told(capsys, "train", *args, "--special", "<|a|>", "<|b|>"))
+    assert (told["n_vocab"], told["n_files"], told["file"]) == (320, 1, str(out))
+    assert told["n_bytes"] == (book / "book.txt").stat().st_size
+    expected = Tokenizer.train_files(
+        [book / "book.txt"], 320, pattern="gpt2", special_tokens=["<|a|>", "<|b|>"]
+    )
+    assert Tokenizer.load(out) == expected
+
+
+def test_train_reads_folders_without_what_is_hidden(book, tmp_path, capsys):
+    (tmp_path / "texts" / ".git").mkdir(parents=True)
+    (tmp_path / "texts" / ".git" / "index").write_bytes(b"\xff")
+    (tmp_path / "texts" / "a.txt").write_text("abab")
+    out = tmp_path / "tok.json"
+    cli.main(["tokenizer", "train", str(tmp_path / "texts"), "--out", str(out)])
+    told = capsys.readouterr().err
+    assert "259 ids from 0.00 MB in 1 file," in told
+    assert "fewer than 32,768: no pair that occurs 1 times is left" in told
+
+
+def test_encode_and_decode_from_arguments_files_and_stdin(book, tmp_path, capsys, monkeypatch):
+    tok = Tokenizer.load(book / "words.json")
+    text = "The 3 cats<|endoftext|> saw आठ dogs"
+    ids = tok.encode(text, allowed_special="all")
+    (tmp_path / "text.txt").write_bytes(text.encode())
+    spelled = " ".join(map(str, ids)) + "\n"
+    words = book / "words.json"
+    assert _told(capsys, "encode", words, text, "--special") == spelled
+    assert _told(capsys, "encode", words, "--file", tmp_path / "text.txt", "--special") == spelled
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert json.loads(_told(capsys, "encode", words, "--json"))["ids"] == tok.encode_ordinary(text)
+    assert _told(capsys, "decode", words, *ids) == text + "\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(str(ids)))
+    assert json.loads(_told(capsys, "decode", words, "--json")) == {"text": text}
+
+
+def test_explain_shows_merges_and_trees(book, capsys):
+    words = book / "words.json"
+    assert "'Chap' + 'ter' = 'Chapter'" in _told(capsys, "explain", words, "Chapter")
+    tree = _told(capsys, "explain", words, "--token", " cats")
+    assert tree.startswith("' cats'  id ")
+    assert "a byte" in tree
+    i = Tokenizer.load(words).encode(" cats")[0]
+    told = json.loads(_told(capsys, "explain", words, "--id", i, "--json"))
+    assert (told["id"], told["token"]) == (i, "' cats'")
+    assert told["merge"]["count"] > 0
+    assert len(told["parts"]) == 2
+
+
+def test_compare_measures_tokenizers_of_every_kind(book, tmp_path, capsys):
+    tok = Tokenizer.load(book / "words.json")
+    tok.to_hf(tmp_path / "tokenizer.json")
+    tok.to_tiktoken(tmp_path / "words.tiktoken")
+    kinds = [book / "words.json", tmp_path, f"{tmp_path / 'words.tiktoken'}:gpt4"]
+    rows = json.loads(_told(capsys, "compare", *kinds, "--files", book / "book.txt", "--json"))
+    assert [row["tokenizer"] for row in rows] == list(map(str, kinds))
+    assert len({row["n_tokens"] for row in rows}) == 1
+    assert rows[0]["n_bytes"] == (book / "book.txt").stat().st_size
+    assert rows[0]["bytes_per_token"] > 1
+    shown = _told(capsys, "compare", *kinds, "--text", "The cats")
+    assert shown.count(": 'T' 'he' ' cats'\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train"], "text: expected at least one file or folder"),
+        (["train", "absent.txt"], "absent.txt: No such file or directory"),
+        (["encode", "absent.json", "x"], "absent.json: No such file or directory"),
+        (["encode", "WORDS", "x", "--file", "y"], "expected a text or --file, got both"),
+        (["decode", "WORDS", "9999"], "9999 is no token; this vocabulary has ids from 0 to 299"),
+        (["explain", "WORDS"], "expected a text, --id or --token, and one of them only"),
+        (["explain", "WORDS", "--token", "zzzz"], "b'zzzz' is no token"),
+        (["compare", "WORDS"], "expected --text or --files, and one of them only"),
+        (["compare", "a.tiktoken:gpt2", "--text", "x"], "a.tiktoken: No such file"),
+        (["compare", "a.tiktoken", "--text", "x"], "pass pattern='gpt2'"),
+    ],
+)
+def test_errors_are_one_sentence_on_stderr(book, tmp_path, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(tmp_path)
+    args = [str(book / "words.json") if arg == "WORDS" else arg for arg in args]
+    told = _told(capsys, *args, code=1)
+    assert told.startswith("groundup tokenizer: ")
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_help_has_an_example_of_every_command(capsys):
+    for command in ("train", "encode", "decode", "explain", "compare"):
+        assert f"Example: groundup tokenizer {command}" in _told(capsys, command, "--help")
+    assert cli.main(["tokenizer", "train", "--vocab-size", "many"]) == 2

@@ -15,6 +15,7 @@ import groundup as gu
 from benchmarks.cases import Case, Limit, Suite
 from benchmarks.harness import speed_test
 from benchmarks.peers import compiled
+from groundup.demo.logits import LossOf, forward_and_backward
 from groundup.inspect.timing import Contender
 
 
@@ -35,20 +36,8 @@ def inputs(n_rows: int, n_classes: int, dtype: torch.dtype) -> Callable[[], Inpu
     return make
 
 
-def step(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Inputs], Contender]:
-    """Forward and backward on fresh logits; copying them there is not timed, the gradient's own
-    memory is, since a training step pays for it."""
-
-    def setup(given: Inputs) -> Contender:
-        logits = given.logits.clone().requires_grad_()
-
-        def prepare() -> None:
-            logits.grad = None
-            logits.detach().copy_(given.logits)
-
-        return Contender(lambda: loss(logits, given.target).backward(), prepare)
-
-    return setup
+def step(loss_of: LossOf) -> Callable[[Inputs], Contender]:
+    return lambda given: forward_and_backward(loss_of, given.logits, given.target)
 
 
 def memcpy(given: Inputs) -> Callable[[], Any]:

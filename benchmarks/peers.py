@@ -1,22 +1,26 @@
 """What the peers need that a machine may lack, each absence said in a sentence."""
 
 import importlib
-import shutil
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from benchmarks.cases import Unavailable
+from groundup.demo.steps import can_compile
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """torch.compile(function). Raises Unavailable without a C++ compiler, which inductor needs."""
-    import torch
-
-    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
-        raise Unavailable("torch.compile needs a C++ compiler, and there is none")
-    torch._dynamo.reset()
+    require_compiler()
     return torch.compile(function)
+
+
+def require_compiler() -> None:
+    """Raises Unavailable where torch.compile cannot work."""
+    if not can_compile():
+        raise Unavailable("torch.compile needs a C++ compiler, and there is none")
 
 
 def installed(package: str) -> ModuleType:

@@ -142,7 +142,8 @@ RowStats scan(const T* row, int64_t n, const float* weight, Cap cap, float* kept
     if constexpr (kKeep) shifts[block] = shift;
   }
   // Every logit -inf: 0 / 0 in the softmax.
-  if (!kCapped && largest_input == -kInfinity) return {-kInfinity, __builtin_nan(""), __builtin_nan("")};
+  if (!kCapped && largest_input == -kInfinity)
+    return {-kInfinity, __builtin_nan(""), __builtin_nan("")};
   return {shift, total, smooth};
 }
 

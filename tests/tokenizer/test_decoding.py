@@ -57,7 +57,7 @@ def test_a_tensor_decodes(trained):
         ([2**70], "expected a list of whole numbers, got"),
         ([1.5], r"expected a list of whole numbers, got \[1\.5\]"),
         (["a"], r"expected a list of whole numbers, got \['a'\]"),
-        ([True], "expected a list of whole numbers"),
+        (np.array([True]), "expected a list of whole numbers"),
         ([[1, 2]], r"got shape \(1, 2\); use decode_batch"),
         ([[1], [2, 3]], "expected a list of whole numbers"),
         (5, "expected a list of whole numbers, got 5"),

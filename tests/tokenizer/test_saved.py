@@ -99,7 +99,10 @@ def test_saving_leaves_the_old_file_when_it_fails(trained, tmp_path):
         ({"merges": [[97, 98, 256, -1]]}, "expected merge 0 to be"),
         ({"merges": [[97, 98, 256, 2**64]]}, "expected merge 0 to be"),
         ({"merges": [[97, 98.0, 256, 1]]}, "expected merge 0 to be"),
-        ({"merges": [[97, 300, 256, 1]]}, r"merge 0 is \(97, 300\) -> 256, but it can only join ids below 256"),
+        (
+            {"merges": [[97, 300, 256, 1]]},
+            r"merge 0 is \(97, 300\) -> 256, but it can only join",
+        ),
         ({"merges": [[97, 98, 257, 1]]}, "but it can only join ids below 256 and make"),
         (
             {

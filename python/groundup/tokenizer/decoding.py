@@ -1,7 +1,9 @@
 """Ids to bytes: every id is checked before the engine sees it, special tokens are put in here."""
 
+from array import array
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +22,9 @@ class Decoder:
         self._is_special[list(self._special_bytes)] = True
         self._is_token = self._is_special.copy()
         self._is_token[: len(vocabulary.tokens)] |= np.fromiter(map(bool, vocabulary.tokens), bool)
+        # Below this every id is an ordinary token, and nothing needs to be looked up.
+        exceptions = np.flatnonzero(self._is_special | ~self._is_token)
+        self._n_plain = int(exceptions[0]) if len(exceptions) else self._n_ids
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -38,22 +43,33 @@ class Decoder:
 
     def decode_batch(self, batch: Iterable[ArrayLike], threads: int) -> Sequence[bytes]:
         arrays = [self._checked(ids) for ids in batch]
-        if any(self._is_special[ids].any() for ids in arrays):
+        if not all(map(self._is_plain, arrays)):
             return [self._decode_checked(ids) for ids in arrays]
         return self._encoder.decode_batch(arrays, threads)
 
+    def _is_plain(self, ids: Ids) -> bool:
+        return not len(ids) or int(ids.max()) < self._n_plain
+
     def _checked(self, ids: ArrayLike) -> Ids:
-        try:
-            given = np.asarray(ids if hasattr(ids, "__len__") else list(ids))  # type: ignore[arg-type]
-        except (ValueError, OverflowError, TypeError):
-            raise ValueError(_expected(f"{ids!r:.60}")) from None
+        if isinstance(ids, list):
+            try:
+                given = np.frombuffer(array("I", ids), dtype=np.uint32)  # thrice as fast as NumPy
+            except (TypeError, OverflowError):
+                given = _to_array(ids)
+        else:
+            given = _to_array(ids)
         if given.size == 0:
             return np.empty(0, dtype=np.uint32)
         if given.ndim > 1:
             raise ValueError(_expected(f"shape {given.shape}; use decode_batch for several texts"))
         if given.ndim == 0 or given.dtype.kind not in "iu":
             raise ValueError(_expected(f"{ids!r:.60}"))
-        if given.min() < 0 or given.max() >= self._n_ids or not self._is_token[given].all():
+        largest = int(given.max())
+        if (
+            given.min() < 0
+            or largest >= self._n_ids
+            or not (largest < self._n_plain or self._is_token[given].all())
+        ):
             bad = next(
                 i for i in given.tolist() if not 0 <= i < self._n_ids or not self._is_token[i]
             )
@@ -65,9 +81,9 @@ class Decoder:
         return np.ascontiguousarray(given, dtype=np.uint32)
 
     def _decode_checked(self, ids: Ids) -> bytes:
-        places = np.flatnonzero(self._is_special[ids])
-        if not len(places):
+        if self._is_plain(ids):
             return self._encoder.decode(ids)
+        places = np.flatnonzero(self._is_special[ids])
         parts: list[bytes] = []
         begin = 0
         for place in places.tolist():
@@ -75,6 +91,13 @@ class Decoder:
             begin = place + 1
         parts.append(self._encoder.decode(ids[begin:]))
         return b"".join(parts)
+
+
+def _to_array(ids: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(ids if hasattr(ids, "__len__") else list(ids))  # type: ignore[arg-type]
+    except (ValueError, OverflowError, TypeError):
+        raise ValueError(_expected(f"{ids!r:.60}")) from None
 
 
 def _expected(got: str) -> str:

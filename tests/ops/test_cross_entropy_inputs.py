@@ -5,6 +5,7 @@ import torch
 from ops.cross_entropy_cases import implementations
 
 import groundup as gu
+from groundup.ops import native
 
 LOGITS = torch.zeros(4, 7)
 TARGET = torch.tensor([0, 1, 2, 3])
@@ -263,3 +264,22 @@ def test_a_dispatch_mode_sees_the_operator():
     with Watch():
         gu.cross_entropy(LOGITS, TARGET)
     assert any("cross_entropy" in name for name in seen)
+
+
+@pytest.mark.skipif(native.missing is not None, reason=str(native.missing))
+def test_the_operator_itself_checks_what_memory_safety_needs():
+    options = (-100, 1, 0.0, 0.0, 0.0)
+    forward = torch.ops.groundup.cross_entropy
+    for arguments, message in (
+        ((LOGITS, TARGET[:2], None), r"target: expected shape \(N,\) = \(4,\), got \(2,\)"),
+        ((LOGITS.half(), TARGET, None), "input: expected float32 or bfloat16, got torch.float16"),
+        ((LOGITS, TARGET, torch.ones(3)), r"weight: expected shape \(V,\) = \(7,\), got \(3,\)"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            forward(*arguments, *options)
+    loss, statistics = forward(LOGITS, TARGET, None, *options)
+    backward = torch.ops.groundup.cross_entropy_backward
+    with pytest.raises(ValueError, match=r"statistics: expected float32 of shape \(9,\)"):
+        backward(loss, statistics[:3], LOGITS, TARGET, None, *options)
+    with pytest.raises(ValueError, match=r"dloss: expected float32 of shape \(\), got torch.fl"):
+        backward(torch.ones(4), statistics, LOGITS, TARGET, None, *options)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, gate, native
+from groundup.ops.cross_entropy_check import check_tensors, out_of_range
 from groundup.ops.cross_entropy_cpp import cross_entropy_cpp
 from groundup.ops.cross_entropy_reference import cross_entropy_reference
 from groundup.ops.cross_entropy_torch import cross_entropy_torch
 
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _NAMES = ("input", "target", "weight")
 
 
@@ -63,13 +63,13 @@ def cross_entropy(
         plain = False
     else:
         plain = gate.admit("cross_entropy", _NAMES, input, target, weight)
-    _check(input, target, weight)
+    check_tensors(input, target, weight)
     if not (
         0.0 <= label_smoothing <= 1.0
         and 0.0 <= lse_square_scale < math.inf
         and (softcap is None or 0.0 < softcap < math.inf)
     ):
-        raise _out_of_range(label_smoothing, lse_square_scale, softcap)
+        raise out_of_range(label_smoothing, lse_square_scale, softcap)
     options = (ignore_index, code, label_smoothing, lse_square_scale, softcap or 0.0)
 
     if name is None:
@@ -95,64 +95,3 @@ def _why_not_cpp(input: Tensor) -> str | None:
     if input.dtype is not torch.float32 and input.dtype is not torch.bfloat16:
         return f"it takes float32 and bfloat16, and input is {input.dtype}"
     return None
-
-
-def _check(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    if input.dim() != 2:
-        raise ValueError(
-            f"input: expected shape (N, V), got {tuple(input.shape)}; use .view(-1, V)"
-            + (f", that is input.view(-1, {input.shape[-1]})" if input.dim() > 2 else "")
-        )
-    if input.dtype not in _DTYPES:
-        raise TypeError(
-            "input: expected float32, bfloat16, float16 or float64, got "
-            f"{input.dtype}; try input.float()"
-        )
-    n_rows, n_classes = input.shape
-    if target.is_floating_point() and target.shape == input.shape:
-        raise TypeError(
-            "target: expected class indices, got class probabilities, which groundup does not "
-            "take; torch.nn.functional.cross_entropy does"
-        )
-    if target.dtype is not torch.int64:
-        raise TypeError(f"target: expected int64, got {target.dtype}; try target.long()")
-    if target.dim() != 1 or target.shape[0] != n_rows:
-        raise ValueError(
-            f"target: expected shape (N,) = ({n_rows},), got {tuple(target.shape)}"
-            + ("; try target.view(-1)" if target.numel() == n_rows else "")
-        )
-    if n_classes == 0:
-        raise ValueError(f"input: expected at least one class, got shape {tuple(input.shape)}")
-    if target.device != input.device:
-        raise ValueError(
-            f"target: expected the device of input, {input.device}, got {target.device}; try "
-            "target.to(input.device)"
-        )
-    if weight is None:
-        return
-    if weight.dim() != 1 or weight.shape[0] != n_classes:
-        raise ValueError(f"weight: expected shape (V,) = ({n_classes},), got {tuple(weight.shape)}")
-    if weight.dtype is not torch.float32 and weight.dtype is not input.dtype:
-        raise TypeError(
-            f"weight: expected torch.float32 or the dtype of input, {input.dtype}, got "
-            f"{weight.dtype}; try weight.to(input.dtype)"
-        )
-    if weight.device != input.device:
-        raise ValueError(
-            f"weight: expected the device of input, {input.device}, got {weight.device}; try "
-            "weight.to(input.device)"
-        )
-    if weight.requires_grad and torch.is_grad_enabled():
-        raise ValueError("weight: expected no gradient to be required; try weight.detach()")
-
-
-def _out_of_range(
-    label_smoothing: float, lse_square_scale: float, softcap: float | None
-) -> ValueError:
-    if not 0.0 <= label_smoothing <= 1.0:
-        return ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
-    if not 0.0 <= lse_square_scale < math.inf:
-        return ValueError(
-            f"lse_square_scale: expected a finite number of at least 0, got {lse_square_scale}"
-        )
-    return ValueError(f"softcap: expected a positive finite number or None, got {softcap}")

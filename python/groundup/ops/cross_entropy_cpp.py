@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from groundup.ops import dispatch, gate
+from groundup.ops.cross_entropy_check import check_tensors
 from groundup.ops.cross_entropy_inplace import consumable, cross_entropy_inplace
 from groundup.ops.cross_entropy_torch import Options, bad_target
 from groundup.ops.native import core
@@ -164,10 +165,46 @@ _library.define(
     f"cross_entropy_backward(Tensor dloss, Tensor statistics, {_ARGUMENTS}) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-_library.impl("cross_entropy", lambda i, t, w, *o: _forward(i, t, w, o), "CPU")
-_library.impl(
-    "cross_entropy_backward", lambda d, s, i, t, w, *o: _backward(d, s, i, t, w, o), "CPU"
-)
+
+
+def _operator(
+    input: Tensor, target: Tensor, weight: Tensor | None, *options: Any
+) -> tuple[Tensor, Tensor]:
+    _check_operator(input, target, weight)
+    return _forward(input, target, weight, options)
+
+
+def _backward_operator(
+    dloss: Tensor,
+    statistics: Tensor,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    *options: Any,
+) -> Tensor:
+    _check_operator(input, target, weight)
+    n_rows = input.shape[0]
+    shapes = ((), (2 * n_rows + 1,)) if options[1] else ((n_rows,), (2 * n_rows + 1,))
+    for name, tensor, shape in zip(
+        ("dloss", "statistics"), (dloss, statistics), shapes, strict=True
+    ):
+        if tensor.dtype is not torch.float32 or tensor.shape != shape:
+            raise ValueError(
+                f"{name}: expected float32 of shape {shape}, got {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}"
+            )
+    return _backward(dloss, statistics, input, target, weight, options)
+
+
+def _check_operator(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """torch.ops is open to everybody, and behind it is bare memory."""
+    check_tensors(input, target, weight)
+    if input.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(f"input: expected float32 or bfloat16, got {input.dtype}")
+
+
+_library.impl("cross_entropy", _operator, "CPU")
+_library.impl("cross_entropy_backward", _backward_operator, "CPU")
 
 
 def _forward_fake(
@@ -190,7 +227,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(output[1], input, target, weight)
 
 
-def _operator_backward(ctx: Any, dloss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, dloss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     dlogits = torch.ops.groundup.cross_entropy_backward(dloss, *ctx.saved_tensors, *ctx.options)
     return dlogits, *(None,) * 7
 
@@ -202,6 +239,6 @@ def _refuse(ctx: Any, *grads: Tensor) -> Any:
 torch.library.register_fake("groundup::cross_entropy", _forward_fake, lib=_library)
 torch.library.register_fake("groundup::cross_entropy_backward", _backward_fake, lib=_library)
 torch.library.register_autograd(
-    "groundup::cross_entropy", _operator_backward, setup_context=_save, lib=_library
+    "groundup::cross_entropy", _differentiate, setup_context=_save, lib=_library
 )
 torch.library.register_autograd("groundup::cross_entropy_backward", _refuse, lib=_library)

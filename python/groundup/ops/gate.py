@@ -7,13 +7,15 @@ array its sizes say. Everything of that kind is refused here, in a sentence.
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 _PLAIN = (Tensor, Parameter)
 # Tensors that torch.compile, torch.export and make_fx trace with. They never reach a kernel:
 # through torch.ops they meet the op's fake implementation.
-_TRACED = ("FakeTensor", "FunctionalTensor")
+_TRACED = (FakeTensor, FunctionalTensor)
 
 
 def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
@@ -31,7 +33,7 @@ def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
         if tensor is None:
             continue
         if type(tensor) not in _PLAIN:
-            if type(tensor).__name__ not in _TRACED:
+            if type(tensor) not in _TRACED:
                 raise TypeError(_why_not_class(op, names[position], tensor))
             here = False
         if tensor.layout is not torch.strided or tensor.is_nested:

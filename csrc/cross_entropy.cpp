@@ -139,7 +139,7 @@ float* space_for(const CrossEntropy&, float* logits) { return logits; }
 // Shifted so that vectors begin on boundaries here where they do in `logits`.
 float* space_for(const CrossEntropy& job, bfloat16* logits) {
   float* own = job.space + thread_number() * cross_entropy_space(job.n_classes);
-  const int64_t unaligned = head_of(own, kLanes) - head_of(logits, job.n_classes);
+  const int64_t unaligned = head_of(own, kShortRow) - head_of(logits, job.n_classes);
   return own + (unaligned + kLanes) % kLanes;
 }
 
@@ -288,8 +288,8 @@ void cross_entropy_backward_cpu(const CrossEntropy& job) noexcept {
   Plan plan = make_plan(job);
   plan.denominator = *job.denominator;
   const int64_t element = job.is_bfloat16 ? sizeof(bfloat16) : sizeof(float);
-  plan.stream =
-      job.n_rows * job.n_classes * element >= kStreamBytes && (uintptr_t)job.dlogits % element == 0;
+  plan.stream = job.n_rows * job.n_classes * element >= kStreamBytes &&
+                (uintptr_t)job.dlogits % element == 0 && job.n_classes >= kShortRow;
   run(plan, Pass::backward);
 }
 

@@ -16,6 +16,7 @@ enum class Smoothing { none, uniform, weighted };
 constexpr float kInfinity = __builtin_inff();
 constexpr int kUnroll = 4;  // independent accumulators: a sum or maximum waits for none of them
 constexpr int64_t kBlock = 2048;
+constexpr int64_t kShortRow = 512;
 constexpr int kCacheLine = 64;
 constexpr int kMaxBlocks = 128;
 
@@ -49,14 +50,15 @@ GROUNDUP_INLINE vfloat first_lanes(vfloat x, First lanes) {
   return select(index < lanes.n, x, vfloat{});
 }
 
-// Elements before the first vector boundary.
+// Elements before the first vector boundary; 0 for a short row, where a partial vector more costs
+// what alignment saves.
 template <class T>
 GROUNDUP_INLINE int64_t head_of(const T* p, int64_t n) {
+  if (n < kShortRow) return 0;
   constexpr uintptr_t bytes = kLanes * sizeof(T);
   const uintptr_t past = (uintptr_t)p % bytes;
   if (past == 0 || past % sizeof(T) != 0) return 0;
-  const int64_t head = (int64_t)((bytes - past) / sizeof(T));
-  return head < n ? head : n;
+  return (int64_t)((bytes - past) / sizeof(T));
 }
 
 // body(i, lanes, k) for vectors at i in [begin, end), a partial one of `head` elements first; k

@@ -11,7 +11,7 @@ def isas() -> list[str]: ...
 def usable_threads() -> int: ...
 
 # cross_entropy: dtype 0 float32, 1 bfloat16; reduction 0 none, 1 mean, 2 sum; softcap 0.0 is none.
-# row_stride counts elements. weight (float32, n_classes) may be 0 (a null pointer). target is int64.
+# row_stride counts elements. target is int64; weight, float32 (n_classes,), may be 0, for none.
 #   loss         float32 (n_rows,) for none, else one number
 #   lse          float32 (n_rows, 2): the row's largest (capped) logit, and the log of the sum of
 #                exp(logit - largest); their sum is lse. 0 in the in-place form if not wanted

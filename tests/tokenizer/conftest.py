@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from groundup.tokenizer import PATTERNS, Tokenizer
+from groundup.tokenizer import PATTERNS, Tokenizer, engine
 
 MIXED = (
     "It's 12,345.67 o'clock; DON'T shout.\r\n\r\n  def f(x):\n\treturn x**2  # ½ ≠ ³\n"
@@ -19,13 +19,16 @@ MIXED = (
 
 @pytest.fixture(scope="session")
 def library_files() -> list[Path]:
-    """The interpreter's own sources, in an order that does not depend on the machine."""
-    return sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    """The interpreter's own sources, some 5 MB of English and code, sorted by name.
+
+    Without the native core a twentieth of them: the reference takes its time.
+    """
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    return files if engine.native_core() else files[::20]
 
 
 @pytest.fixture(scope="session")
 def library_text(library_files: list[Path]) -> str:
-    """About 5 MB of English and code."""
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in library_files)
 
 

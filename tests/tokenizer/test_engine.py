@@ -47,6 +47,7 @@ def test_without_the_native_core_the_reference_runs_and_says_so_once(without_nat
 
 
 def test_a_missing_core_is_told_with_its_remedy(monkeypatch):
+    monkeypatch.delenv("GROUNDUP_NATIVE", raising=False)
     monkeypatch.setitem(sys.modules, "groundup._C", None)
     monkeypatch.delattr("groundup._C", raising=False)
     engine._warn.cache_clear()

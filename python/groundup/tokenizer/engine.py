@@ -59,7 +59,9 @@ def engine_name() -> str:
 
 
 def default_threads() -> int:
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def has_scanner(core: ModuleType, pattern: Pattern) -> bool:
@@ -173,7 +175,8 @@ class ReferenceChunks:
         return len(text.encode())
 
     def add_counts(self, counts: Mapping[bytes, int]) -> None:
-        self._counts.update(counts)
+        # A chunk that never occurs must not decide a tie by standing first.
+        self._counts.update({chunk: n for chunk, n in counts.items() if chunk and n})
 
     def items(self) -> list[tuple[bytes, int]]:
         return list(self._counts.items())

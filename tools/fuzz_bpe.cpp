@@ -1,0 +1,117 @@
+// Feeds csrc/bpe random text under the sanitizers; docs/log.md has the commands. Prints a line and
+// exits 0, or stops where a sanitizer or a check complains.
+//
+//     fuzz_bpe SEED ROUNDS
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bpe/count.h"
+#include "bpe/encode.h"
+#include "bpe/merge.h"
+#include "bpe/unicode.h"
+
+using namespace groundup::bpe;
+
+namespace {
+
+std::mt19937_64 random_bits;
+
+std::size_t below(std::size_t n) { return random_bits() % n; }
+
+void append_utf8(std::string* text, std::uint32_t point) {
+  const auto put = [&](std::uint32_t byte) { text->push_back(static_cast<char>(byte)); };
+  if (point < 0x80) return put(point);
+  if (point < 0x800) return put(0xC0 | point >> 6), put(0x80 | (point & 63));
+  if (point < 0x10000)
+    return put(0xE0 | point >> 12), put(0x80 | (point >> 6 & 63)), put(0x80 | (point & 63));
+  put(0xF0 | point >> 18), put(0x80 | (point >> 12 & 63));
+  put(0x80 | (point >> 6 & 63)), put(0x80 | (point & 63));
+}
+
+std::string some_text() {
+  static const char* kCommon[] = {"a", "B", "'", "s", "ll", " ", "  ", "\n", "\r", "\t",
+                                  "1", ".", "/", "क", "ा",  "é", "ſ",  "²",  "∫",  "\xE2\x80\x8D",
+                                  "😀"};
+  std::string text;
+  for (std::size_t n = below(4) ? below(40) : below(4000); n > 0; --n) {
+    if (below(12)) {
+      text += kCommon[below(std::size(kCommon))];
+      continue;
+    }
+    std::uint32_t point = static_cast<std::uint32_t>(below(0x110000));
+    append_utf8(&text, point >= 0xD800 && point < 0xE000 ? 0 : point);
+  }
+  return text;
+}
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "fuzz_bpe: %s\n", what);
+  std::abort();
+}
+
+const std::uint8_t* bytes(const std::string& text) {
+  return reinterpret_cast<const std::uint8_t*>(text.data());
+}
+
+void round() {
+  // Each text in memory of exactly its size, so that a read past its end is seen.
+  std::vector<std::unique_ptr<std::uint8_t[]>> owned;
+  std::vector<Text> texts;
+  for (std::size_t n = 1 + below(6); n > 0; --n) {
+    const std::string text = some_text();
+    require(find_invalid_utf8(bytes(text), text.size()) == text.size(), "valid UTF-8 refused");
+    owned.emplace_back(new std::uint8_t[text.size()]);
+    std::copy(text.begin(), text.end(), owned.back().get());
+    texts.push_back({owned.back().get(), text.size()});
+  }
+  std::string garbage(below(30), '\0');
+  for (char& byte : garbage) byte = static_cast<char>(random_bits());
+  find_invalid_utf8(bytes(garbage), garbage.size());
+
+  const auto pattern = static_cast<Pattern>(below(5));
+  const auto ties = static_cast<Ties>(below(3));
+  ChunkCounts counts;
+  const auto never = [] { return false; };
+  counts.add_texts(texts, pattern, 1 + below(3), never);
+  counts.add_chunk(bytes(garbage), garbage.size(), 1 + below(5));
+  std::vector<Merge> merges;
+  train(counts.list(), below(300), ties, below(3), never, &merges);
+
+  std::vector<std::string> tokens;
+  for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
+  std::vector<std::uint32_t> rows;
+  for (const Merge& merge : merges) {
+    tokens.push_back(tokens[merge.left] + tokens[merge.right]);
+    rows.insert(rows.end(), {merge.left, merge.right, merge.id});
+  }
+  if (below(2)) rows = all_splits(tokens);
+  const Encoder encoder(tokens, rows.data(), rows.size() / 3, pattern, below(2));
+  const auto encode_all = [&] {
+    for (const Text& text : texts) {
+      IdBuffer ids;
+      encoder.encode(text.begin, text.size, &ids);
+      std::string decoded;
+      for (std::size_t i = 0; i < ids.size(); ++i) decoded += encoder.token(ids.data()[i]);
+      require(decoded == std::string(text.begin, text.begin + text.size), "round trip lost text");
+    }
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t n = below(3); n > 0; --n) threads.emplace_back(encode_all);
+  encode_all();
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  random_bits.seed(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0);
+  const long rounds = argc > 2 ? std::atol(argv[2]) : 1000;
+  for (long i = 0; i < rounds; ++i) round();
+  std::printf("%ld rounds without complaint\n", rounds);
+}

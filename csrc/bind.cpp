@@ -138,6 +138,7 @@ void bind_cross_entropy(py::module_& m) {
 
 PYBIND11_MODULE(_C, m) {
   if (const char* complaint = groundup::choose_isa()) throw py::import_error(complaint);
+  m.attr("__version__") = GROUNDUP_VERSION;
   groundup::watch_forks();
   groundup::bind_platform(m);
   groundup::bind_cross_entropy(m);

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 # platform
+__version__: str
+
 def isa() -> str: ...
 def isas() -> list[str]: ...
 def usable_threads() -> int: ...
@@ -73,7 +75,8 @@ def cross_entropy_inplace_cpu(
     denominator: int,
 ) -> int: ...
 
-# bpe: `pattern` is a name with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), else ValueError.
+# bpe: `pattern` is a name with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), else
+# ValueError.
 # Text is str; offsets and sizes are bytes of its UTF-8 unless said otherwise. `threads` >= 1.
 class ChunkCounts:
     n_chunks: int  # all chunks, weighted by their counts; len() is the distinct ones

@@ -1,43 +1,47 @@
-"""The native core, or one warning that says why things are slow without it."""
+"""The one place that knows whether the native core is there, and if not, why."""
 
 import importlib
 import os
-import warnings
 from functools import cache
 from types import ModuleType
 
-REMEDY = "install a C++ compiler (Debian and Ubuntu: apt install g++) and repeat `pip install -e .`"
+from groundup._version import __version__
+
+REMEDY = (
+    "install a C++ compiler (Debian and Ubuntu: apt install g++) and repeat the installation, "
+    "in a checkout `pip install -e .`"
+)
 
 
 @cache
-def core() -> ModuleType | None:
-    """groundup._C, or None where it was not built or GROUNDUP_NATIVE=0 is set.
-
-    A core that is there but cannot be loaded (a GROUNDUP_ISA that the machine lacks) raises.
-    """
+def _load() -> tuple[ModuleType | None, str | None]:
     if os.environ.get("GROUNDUP_NATIVE") == "0":
-        return None
+        return None, "GROUNDUP_NATIVE=0 is set; unset it"
     try:
-        return importlib.import_module("groundup._C")
-    except ModuleNotFoundError as missing:
-        if missing.name != "groundup._C":
+        built = importlib.import_module("groundup._C")
+    except ImportError as error:
+        if "GROUNDUP_ISA" in str(error):  # asked for by name, so not to be replaced in silence
             raise
-        return None
+        return None, f"groundup._C cannot be imported ({error}); {REMEDY}"
+    if built.__version__ != __version__:
+        return None, (
+            f"groundup._C was built for version {built.__version__} and this is {__version__}; "
+            "repeat the installation, in a checkout `pip install -e .`"
+        )
+    return built, None
 
 
-@cache
-def warn_missing(consequence: str) -> None:
-    """Says once what runs instead of the native core, and how to get it."""
-    why = (
-        "GROUNDUP_NATIVE=0 is set"
-        if os.environ.get("GROUNDUP_NATIVE") == "0"
-        else f"it was not built; {REMEDY}"
-    )
-    warnings.warn(
-        f"groundup runs without its native core, so {consequence} ({why}).",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+def core() -> ModuleType | None:
+    """groundup._C, or None where `missing` says why.
+
+    Raises ImportError where GROUNDUP_ISA names an instruction set that cannot be used.
+    """
+    return _load()[0]
+
+
+def missing() -> str | None:
+    """Why there is no native core and what to do about it, or None."""
+    return _load()[1]
 
 
 if __name__ == "__main__":
@@ -45,5 +49,5 @@ if __name__ == "__main__":
     print(
         f"groundup: native core built, running {found.isa()} on {found.usable_threads()} threads."
         if found
-        else f"groundup: installed without its native core, everything runs on torch; {REMEDY}."
+        else f"groundup: the tokenizer runs in plain Python and ops on torch: {missing()}."
     )

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import types
 import warnings
 
 import pytest
 
+from groundup import _native
 from groundup.tokenizer import Tokenizer, encoders, engine
 
 native = pytest.mark.skipif(
@@ -16,8 +18,15 @@ native = pytest.mark.skipif(
 @pytest.fixture
 def without_native(monkeypatch):
     monkeypatch.setenv("GROUNDUP_NATIVE", "0")
-    engine._warn.cache_clear()
+    forget()
     yield
+    monkeypatch.undo()
+    forget()
+
+
+def forget():
+    """Look for the native core anew, and warn anew."""
+    _native._load.cache_clear()
     engine._warn.cache_clear()
 
 
@@ -50,10 +59,23 @@ def test_a_missing_core_is_told_with_its_remedy(monkeypatch):
     monkeypatch.delenv("GROUNDUP_NATIVE", raising=False)
     monkeypatch.setitem(sys.modules, "groundup._C", None)
     monkeypatch.delattr("groundup._C", raising=False)
-    engine._warn.cache_clear()
+    forget()
     with pytest.warns(RuntimeWarning, match=r"install a C\+\+ compiler"):
         assert engine.native_core() is None
-    engine._warn.cache_clear()
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_core_of_another_version_is_told_with_its_remedy(monkeypatch):
+    monkeypatch.delenv("GROUNDUP_NATIVE", raising=False)
+    older = types.ModuleType("groundup._C")
+    older.__version__ = "0.0.9"
+    monkeypatch.setitem(sys.modules, "groundup._C", older)
+    forget()
+    with pytest.warns(RuntimeWarning, match=r"built for version 0\.0\.9 .*pip install -e"):
+        assert engine.native_core() is None
+    monkeypatch.undo()
+    forget()
 
 
 @native

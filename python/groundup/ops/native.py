@@ -1,23 +1,18 @@
-"""The native core, if this installation has it; without it ops run on torch and say so once."""
+"""The native core for ops; without it they run on torch and say so once."""
 
 import warnings
+from typing import Any
 
 import torch
 
+from groundup import _native
 from groundup.ops import dispatch
 
 __all__ = ["core", "missing", "warn_missing"]
 
-try:
-    import groundup._C as core
-
-    missing: str | None = None
-except ImportError as error:
-    core = None  # type: ignore[assignment]
-    missing = (
-        f"the native core groundup._C cannot be imported ({error}); install a C++17 compiler and "
-        "run `pip install --force-reinstall --no-deps groundup` (in a checkout: `pip install -e .`)"
-    )
+# Plain module values, which torch.compile reads without a guard.
+core: Any = _native.core()
+missing = _native.missing()
 
 _warned = False
 
@@ -30,5 +25,7 @@ def warn_missing() -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"groundup ops run on torch: {missing}", dispatch.ImplementationWarning, stacklevel=3
+            f"groundup ops run on torch, without the native core: {missing}",
+            dispatch.ImplementationWarning,
+            stacklevel=3,
         )

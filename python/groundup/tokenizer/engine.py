@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from groundup import _native
 from groundup.reference import bpe
 from groundup.tokenizer.patterns import Pattern
 from groundup.tokenizer.vocabulary import Merges, merge_rows
@@ -25,22 +26,11 @@ _BATCH_CHARACTERS = 1 << 24
 
 
 def native_core() -> ModuleType | None:
-    """groundup._C, or None with one warning where it was not built or GROUNDUP_NATIVE=0."""
-    if os.environ.get("GROUNDUP_NATIVE") == "0":
-        _warn("GROUNDUP_NATIVE=0 is set; unset it")
-        return None
-    try:
-        from groundup import _C
-    except ImportError as error:
-        _warn(
-            f"groundup._C does not import ({error}); install a C++ compiler (Debian: apt install "
-            "g++) and run pip install --force-reinstall groundup"
-        )
-        return None
-    if not hasattr(_C, "bpe_splits"):
-        _warn("groundup._C was built from an older checkout; run pip install -e . again")
-        return None
-    return _C
+    """groundup._C, or None with one warning."""
+    core = _native.core()
+    if core is None:
+        _warn(str(_native.missing()))
+    return core
 
 
 @functools.cache

@@ -76,9 +76,9 @@ class CompileBudget:
 
     def __init__(self, seconds: float) -> None:
         self._left, self._last = seconds, 0.0
-        self._why = "left out: compiling takes too long here"
+        self._why = "left out, compiling takes too long here"
         if not can_compile():
-            self._left, self._why = 0.0, "left out: it needs a C++ compiler, and there is none"
+            self._left, self._why = 0.0, "left out, it needs a C++ compiler and there is none"
 
     def admits(self, times_the_last: float) -> bool:
         """Whether something so many times as large as the last would still be done in time."""

@@ -44,7 +44,7 @@ from groundup.train.display import TrainDisplay
 from groundup.train.loop import model_config
 
 _MARK = "demo.json"
-_RACE_BYTES = 4_000_000
+_RACE_BYTES = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _training_station(wish: Wish, screen: Screen, record: dict[str, Any]) -> Tra
     config = dataclasses.replace(config, threads=threads)
     screen.line(
         f"GPT-2's architecture, {shape.n_layer} layers of {shape.n_embd}, for "
-        f"{wish.seconds:.0f} s on {threads} thread{'s' if threads > 1 else ''}"
+        f"{wish.seconds:.0f} s on {_count(threads, 'thread')}"
     )
     with TrainDisplay(screen.console) as display:
         result = train(config, overwrite=True, progress=display)
@@ -209,7 +209,7 @@ def _verdict_station(
         bold=[2],
     )
     title = f"groundup demo: {record['training']['n_parameters']:,} parameters, "
-    title += f"{wish.seconds:.0f} s on {record['training']['threads']} threads"
+    title += f"{wish.seconds:.0f} s on {_count(record['training']['threads'], 'thread')}"
     picture = draw_curve(wish.out, verdict.bigram, title)
     if picture is None:
         screen.line("No loss.png: matplotlib is not installed (pip install 'groundup[train]').")
@@ -230,7 +230,10 @@ def _race_station(
     wish: Wish, texts: list[str], large: Tokenizer, screen: Screen, record: dict[str, Any]
 ) -> None:
     screen.station("4  How fast was that?")
-    screen.line("The same work by others, in turns; medians of this run on this machine.")
+    screen.line(
+        "The same work by groundup (bold) and by others, in turns: medians of this run on this "
+        "machine, and by how much groundup was faster."
+    )
     config = model_config(
         demo_config(wish.out, wish.seconds, wish.seed), open_tokens(wish.out / "data", "train")
     )
@@ -258,12 +261,21 @@ def _race_station(
             if name != "groundup":
                 faster = readable_ratio(timing.median / ours.median)
                 rows.append((f"  {name}", readable_seconds(timing.median), faster))
-        rows.extend((f"  {name}: {why}", "", "") for name, why in entry.absent.items())
+        rows.extend((f"  {name}", "left out", "") for name in entry.absent)
         if entry.agreement:
             rows.append((f"  {'=' if entry.agrees else '!'} {entry.agreement}", "", ""))
-    screen.table(["", "time", "groundup is faster by"], rows, right=[1, 2], bold=bold)
+    screen.table(["", "time", "faster by"], rows, right=[1, 2], bold=bold)
+    reasons = {
+        name.split(" of ")[0]: why for entry in entries for name, why in entry.absent.items()
+    }
+    for name, why in reasons.items():
+        screen.line(f"{name}: {why}.")
     record["race"] = [entry.record() for entry in entries]
     _write_json(wish.out / "table.json", record["race"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _machine() -> str:
@@ -271,7 +283,7 @@ def _machine() -> str:
     isa = native.isa() if native is not None else "no native core"
     return (
         f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {isa}"
+        f"{_count(torch.get_num_threads(), 'thread')}, {isa}"
     )
 
 

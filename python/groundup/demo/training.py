@@ -13,7 +13,8 @@ def demo_config(out: Path, seconds: float, seed: int) -> TrainConfig:
     """Two layers of 256, 64 tokens at a time, 12 sequences a step.
 
     Within two minutes on two cores width and many small steps learn more than depth and large
-    batches: docs/log.md has the figures.
+    batches. A slow machine takes a few hundred steps only, and then a long rise of the learning
+    rate is worth more than anything else: docs/log.md has the figures.
     """
     return TrainConfig(
         data=out / "data",
@@ -24,6 +25,7 @@ def demo_config(out: Path, seconds: float, seed: int) -> TrainConfig:
         block_size=64,
         batch_size=12,
         learning_rate=2e-3,
+        warmup=0.1,
         budget_seconds=seconds,
         seed=seed,
         tensorboard=importlib.util.find_spec("tensorboard") is not None,

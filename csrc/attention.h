@@ -1,0 +1,53 @@
+// Causal attention, forward and backward, in tiles. Derivation and data flow: docs/attention.md.
+#pragma once
+
+#include <stdint.h>
+
+#include "isa.h"
+
+namespace groundup {
+
+// (B, H, T, width) in elements; the elements of a row are adjacent.
+struct Strides {
+  int64_t batch, head, row;
+};
+
+struct Attention {
+  bool is_bfloat16;  // query, key, value, out and their gradients; everything else is float
+  int64_t n_batch, n_heads, n_key_heads, n_queries, n_keys, width, value_width;
+  const void *query, *key, *value;
+  Strides query_strides, key_strides, value_strides;
+
+  // Query i stands at key i + offset and sees the keys from `left` before it up to itself.
+  int64_t offset;
+  int64_t left;  // below 0: all the way back
+  double scale;
+  double softcap;  // scores become softcap * tanh(scores / softcap); 0: as they are
+  double dropout_p;
+  uint64_t dropout_key[2];  // the mask is a function of this and of (b, h, i, j) alone
+  int n_threads;            // at most
+
+  void* out;  // forward writes it, backward reads it
+  Strides out_strides;
+  float* lse;  // (B, H, T): log(sum(exp(scores))) of a row; 0 for rows without keys
+
+  const void* dout;
+  Strides dout_strides;
+  void *dquery, *dkey, *dvalue;
+  Strides dquery_strides, dkey_strides, dvalue_strides;
+
+  float* space;  // attention_*_space(job) floats, on a 64-byte boundary
+};
+
+int64_t attention_forward_space(const Attention& job) noexcept;
+int64_t attention_backward_space(const Attention& job) noexcept;
+
+#define GROUNDUP_DECLARE(isa)                                 \
+  namespace isa {                                             \
+  void attention_forward_cpu(const Attention& job) noexcept;  \
+  void attention_backward_cpu(const Attention& job) noexcept; \
+  }
+GROUNDUP_FOR_EACH_ISA(GROUNDUP_DECLARE)
+#undef GROUNDUP_DECLARE
+
+}  // namespace groundup

@@ -1,0 +1,234 @@
+// Attention backward: for each key head, its query blocks in order; weights are rebuilt from lse.
+//
+// dkey and dvalue of a key head gather over its query blocks in one buffer, by one thread, so that
+// their sums have one order whatever the number of threads. Where there are few key heads, each is
+// divided into parts with a buffer of their own, added in order at the end.
+#include "attention_blocks.h"
+#include "attention_dropout.h"
+#include "attention_tiles.h"
+#include "parallel.h"
+
+namespace groundup::GROUNDUP_ISA {
+namespace {
+
+// (S, D padded) and (S, Dv padded): the gradients of a key head's keys, not yet times scale, and
+// of its values.
+struct Gathered {
+  float *key, *value;
+
+  Gathered(const Attention& job, float* buffer)
+      : key(buffer), value(buffer + job.n_keys * padded(job.width)) {}
+};
+
+// space.weights: scores to weights, as dropout leaves them. space.dscores: d weights to d scores.
+template <bool kCapped, bool kDropped>
+void score_gradient(const Attention& job, const Dropout& dropout, const QueryBlock& block,
+                    const Piece& piece, const BackwardSpace& space) {
+  const float cap = (float)job.softcap, inverse_cap = (float)(1 / job.softcap);
+  for (int64_t v = piece.begin; v < piece.end; ++v) {
+    const vint lanes = lane_numbers() + (int32_t)(v * kLanes);
+    const vfloat lse = load(space.lse + v * kLanes, Full{});
+    const vfloat delta = load(space.delta + v * kLanes, Full{});
+    const bool sees_all = piece.sees_all(v);
+    const vuint queries = (vuint)lanes + (uint32_t)block.first;
+    Words words;
+    int64_t four = -1;
+    for (int64_t r = 0; r < piece.n; ++r) {
+      float* weight_at = space.weights + r * kQueries + v * kLanes;
+      float* dscore_at = space.dscores + r * kQueries + v * kLanes;
+      vfloat score = load(weight_at, Full{}), slope = splat(1.0f);
+      if constexpr (kCapped) {
+        const vfloat t = tanh(score * inverse_cap);
+        score = t * cap;
+        slope = 1.0f - t * t;
+      }
+      const vfloat weight = exp_softmax(score - lse);
+      vfloat left = weight, dweight = load(dscore_at, Full{});
+      if constexpr (kDropped) {
+        const vint kept = dropout.kept(queries, piece.first + r, words, four);
+        left = select(kept, weight * dropout.kept_factor, vfloat{});
+        dweight = select(kept, dweight * dropout.kept_factor, vfloat{});
+      }
+      vfloat dscore = weight * (dweight - delta);
+      if constexpr (kCapped) dscore *= slope;
+      if (!sees_all) {
+        const vint seen = piece.sees(lanes, r);
+        left = select(seen, left, vfloat{});
+        dscore = select(seen, dscore, vfloat{});
+      }
+      store(weight_at, left, Full{});
+      store(dscore_at, dscore, Full{});
+    }
+  }
+}
+
+using ScoreGradient = void (*)(const Attention&, const Dropout&, const QueryBlock&, const Piece&,
+                               const BackwardSpace&);
+
+ScoreGradient score_gradient_of(const Attention& job) {
+  if (job.softcap > 0)
+    return job.dropout_p > 0 ? score_gradient<true, true> : score_gradient<true, false>;
+  return job.dropout_p > 0 ? score_gradient<false, true> : score_gradient<false, false>;
+}
+
+template <class T>
+float dot(const T* a, const T* b, int64_t n) {
+  vfloat sums = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums += load(a + i, Full{}) * load(b + i, Full{});
+  if (i < n) sums += load(a + i, First{(int)(n - i)}) * load(b + i, First{(int)(n - i)});
+  return (float)sum(sums);
+}
+
+template <class T>
+void backward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock& block,
+                    const Rows& key, const Rows& value, const BackwardSpace& space,
+                    const Gathered& gathered) {
+  const int64_t width = job.width, value_width = job.value_width;
+  const int64_t key_stride = padded(width), value_stride = padded(value_width);
+  const Dropout dropout(job, b * job.n_heads + h);
+  const ScoreGradient to_dscores = score_gradient_of(job);
+
+  const T* query = row_of<T>(job.query, job.query_strides, b, h, block.first);
+  const T* dout = row_of<T>(job.dout, job.dout_strides, b, h, block.first);
+  const T* out = row_of<T>(job.out, job.out_strides, b, h, block.first);
+  copy_rows(query, job.query_strides.row, block.n, width, space.query_rows);
+  copy_rows(dout, job.dout_strides.row, block.n, value_width, space.dout_rows);
+  to_columns(space.query_rows, key_stride, block.n, width, (float)job.scale, space.query_columns);
+  to_columns(space.dout_rows, value_stride, block.n, value_width, 1, space.dout_columns);
+  const float* lse = job.lse + (b * job.n_heads + h) * job.n_queries + block.first;
+  for (int64_t i = 0; i < kQueries; ++i) {
+    space.lse[i] = i < block.n ? lse[i] : 0;
+    space.delta[i] = i < block.n ? dot(dout + i * job.dout_strides.row,
+                                       out + i * job.out_strides.row, value_width)
+                                 : 0;
+  }
+  __builtin_memset(space.dquery, 0, width * kQueries * sizeof(float));
+
+  for_each_piece(job, block, [&](const Piece& piece) {
+    const int64_t lanes = piece.begin * kLanes, n_vectors = piece.end - piece.begin;
+    const int64_t n_queries = smaller(block.n, piece.end * kLanes) - lanes;
+    const float* key_rows = key.first + piece.first * key.stride;
+    const float* value_rows = value.first + piece.first * value.stride;
+    float* weights = space.weights + lanes;
+    float* dscores = space.dscores + lanes;
+    multiply<Order::rows, Into::fresh>(key_rows, key.stride, space.query_columns + lanes, kQueries,
+                                       weights, kQueries, piece.n, n_vectors, width);
+    multiply<Order::rows, Into::fresh>(value_rows, value.stride, space.dout_columns + lanes,
+                                       kQueries, dscores, kQueries, piece.n, n_vectors,
+                                       value_width);
+    to_dscores(job, dropout, block, piece, space);
+    multiply<Order::rows, Into::accumulated>(
+        weights, kQueries, space.dout_rows + lanes * value_stride, value_stride,
+        gathered.value + piece.first * value_stride, value_stride, piece.n,
+        (value_width + kLanes - 1) / kLanes, n_queries);
+    multiply<Order::rows, Into::accumulated>(dscores, kQueries,
+                                             space.query_rows + lanes * key_stride, key_stride,
+                                             gathered.key + piece.first * key_stride, key_stride,
+                                             piece.n, (width + kLanes - 1) / kLanes, n_queries);
+    multiply<Order::columns, Into::accumulated>(key_rows, key.stride, dscores, kQueries,
+                                                space.dquery + lanes, kQueries, width, n_vectors,
+                                                piece.n);
+  });
+
+  float* factors = space.delta;
+  for (int64_t i = 0; i < kQueries; ++i) factors[i] = (float)job.scale;
+  from_columns(space.dquery, factors, block.n, width,
+               (T*)row_of<T>(job.dquery, job.dquery_strides, b, h, block.first),
+               job.dquery_strides.row);
+}
+
+template <class T>
+void backward_unit(const Attention& job, const BackwardUnits& units, const LiveRows& rows,
+                   int64_t unit, const BackwardSpace& space, const Gathered& gathered) {
+  const int64_t head = unit / units.n_parts, part = unit % units.n_parts;
+  const int64_t b = head / job.n_key_heads, key_head = head % job.n_key_heads;
+  const int64_t group = job.n_heads / job.n_key_heads, n_blocks = rows.n_blocks();
+  const Rows key = float_rows(row_of<T>(job.key, job.key_strides, b, key_head, 0),
+                              job.key_strides.row, job.n_keys, job.width, space.key);
+  const Rows value = float_rows(row_of<T>(job.value, job.value_strides, b, key_head, 0),
+                                job.value_strides.row, job.n_keys, job.value_width, space.value);
+  __builtin_memset(gathered.key, 0, units.buffer * sizeof(float));
+  // Every n_parts-th block: the late ones, which see more keys, are spread over the parts.
+  for (int64_t index = part; index < units.n_blocks; index += units.n_parts)
+    backward_block<T>(job, b, key_head * group + index / n_blocks,
+                      QueryBlock(job, rows, index % n_blocks), key, value, space, gathered);
+}
+
+template <class T>
+void write_row(const float* gathered, int64_t n_parts, int64_t buffer, int64_t width, float factor,
+               T* to) {
+  for (int64_t d = 0; d < width; d += kLanes) {
+    vfloat total = load(gathered + d, Full{});
+    for (int64_t part = 1; part < n_parts; ++part)
+      total += load(gathered + part * buffer + d, Full{});
+    total *= factor;
+    if (d + kLanes <= width)
+      store(to + d, total, Full{});
+    else
+      store(to + d, total, First{(int)(width - d)});
+  }
+}
+
+// Keys [begin, end) of one key head: the parts added, in order, and written.
+template <class T>
+void write_keys(const Attention& job, const BackwardUnits& units, int64_t head, float* first_part,
+                int64_t begin, int64_t end) {
+  const int64_t b = head / job.n_key_heads, key_head = head % job.n_key_heads;
+  const Gathered gathered(job, first_part);
+  T* dkey = (T*)row_of<T>(job.dkey, job.dkey_strides, b, key_head, 0);
+  T* dvalue = (T*)row_of<T>(job.dvalue, job.dvalue_strides, b, key_head, 0);
+  for (int64_t j = begin; j < end; ++j) {
+    write_row(gathered.key + j * padded(job.width), units.n_parts, units.buffer, job.width,
+              (float)job.scale, dkey + j * job.dkey_strides.row);
+    write_row(gathered.value + j * padded(job.value_width), units.n_parts, units.buffer,
+              job.value_width, 1, dvalue + j * job.dvalue_strides.row);
+  }
+}
+
+template <class T>
+void backward(const Attention& job) {
+  const LiveRows rows = live_rows(job);
+  const BackwardUnits units(job);
+  const int64_t n_units = units.n_key_heads * units.n_parts;
+  const int64_t space = backward_space_of_thread(job);
+  float* buffers = job.space + job.n_threads * space;
+#pragma omp parallel num_threads(job.n_threads) if (job.n_threads > 1 && n_units > 1)
+  {
+    const BackwardSpace own(job, Space{job.space + thread_number() * space});
+#pragma omp for schedule(static) nowait
+    for (int64_t head = 0; head < job.n_batch * job.n_heads; ++head) {
+      const int64_t b = head / job.n_heads, h = head % job.n_heads;
+      T* dquery = (T*)row_of<T>(job.dquery, job.dquery_strides, b, h, 0);
+      zero_rows(dquery, job.dquery_strides.row, rows.first, job.width);
+      zero_rows(dquery + rows.last * job.dquery_strides.row, job.dquery_strides.row,
+                job.n_queries - rows.last, job.width);
+    }
+#pragma omp for schedule(dynamic)
+    for (int64_t unit = 0; unit < n_units; ++unit) {
+      float* buffer = buffers + (units.n_parts == 1 ? thread_number() : unit) * units.buffer;
+      backward_unit<T>(job, units, rows, unit, own, Gathered(job, buffer));
+      if (units.n_parts == 1) write_keys<T>(job, units, unit, buffer, 0, job.n_keys);
+    }
+    if (units.n_parts > 1) {
+      const int64_t n_blocks = (job.n_keys + kKeys - 1) / kKeys;
+#pragma omp for schedule(static)
+      for (int64_t block = 0; block < units.n_key_heads * n_blocks; ++block) {
+        const int64_t head = block / n_blocks, begin = block % n_blocks * kKeys;
+        write_keys<T>(job, units, head, buffers + head * units.n_parts * units.buffer, begin,
+                      smaller(begin + kKeys, job.n_keys));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void attention_backward_cpu(const Attention& job) noexcept {
+  if (job.is_bfloat16)
+    backward<bfloat16>(job);
+  else
+    backward<float>(job);
+}
+
+}  // namespace groundup::GROUNDUP_ISA

@@ -2,6 +2,7 @@
 #include "attention.h"
 
 #include "attention_blocks.h"
+#include "attention_columns.h"
 #include "attention_dropout.h"
 #include "attention_tiles.h"
 #include "parallel.h"

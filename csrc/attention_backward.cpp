@@ -4,6 +4,7 @@
 // their sums have one order whatever the number of threads. Where there are few key heads, each is
 // divided into parts with a buffer of their own, added in order at the end.
 #include "attention_blocks.h"
+#include "attention_columns.h"
 #include "attention_dropout.h"
 #include "attention_tiles.h"
 #include "parallel.h"
@@ -71,13 +72,19 @@ ScoreGradient score_gradient_of(const Attention& job) {
   return job.dropout_p > 0 ? score_gradient<false, true> : score_gradient<false, false>;
 }
 
-template <class T>
-float dot(const T* a, const T* b, int64_t n) {
-  vfloat sums = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) sums += load(a + i, Full{}) * load(b + i, Full{});
-  if (i < n) sums += load(a + i, First{(int)(n - i)}) * load(b + i, First{(int)(n - i)});
-  return (float)sum(sums);
+// delta = rowsum(dout * out), the sum of weight * dweight over a query's keys. Added in the order
+// of the tiles that make dweight: a query with a single key, whose weight is 1, then has delta =
+// dweight to the last bit, and no gradient.
+void row_sums(const float* dout_columns, const float* out_columns, int64_t value_width,
+              int64_t n_vectors, float* delta) {
+  for (int64_t v = 0; v < n_vectors; ++v) {
+    vfloat sums = {};
+    for (int64_t d = 0; d < value_width; ++d) {
+      const int64_t at = d * kQueries + v * kLanes;
+      sums += load(out_columns + at, Full{}) * load(dout_columns + at, Full{});
+    }
+    store(delta + v * kLanes, sums, Full{});
+  }
 }
 
 template <class T>
@@ -97,12 +104,9 @@ void backward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock
   to_columns(space.query_rows, key_stride, block.n, width, (float)job.scale, space.query_columns);
   to_columns(space.dout_rows, value_stride, block.n, value_width, 1, space.dout_columns);
   const float* lse = job.lse + (b * job.n_heads + h) * job.n_queries + block.first;
-  for (int64_t i = 0; i < kQueries; ++i) {
-    space.lse[i] = i < block.n ? lse[i] : 0;
-    space.delta[i] = i < block.n ? dot(dout + i * job.dout_strides.row,
-                                       out + i * job.out_strides.row, value_width)
-                                 : 0;
-  }
+  for (int64_t i = 0; i < kQueries; ++i) space.lse[i] = i < block.n ? lse[i] : 0;
+  to_columns(out, job.out_strides.row, block.n, value_width, 1, space.out_columns);
+  row_sums(space.dout_columns, space.out_columns, value_width, block.n_vectors(), space.delta);
   __builtin_memset(space.dquery, 0, width * kQueries * sizeof(float));
 
   for_each_piece(job, block, [&](const Piece& piece) {

@@ -112,24 +112,6 @@ void copy_rows(const T* rows, int64_t stride, int64_t n, int64_t width, float* t
   }
 }
 
-// `n` rows into (width, kQueries), times factor, with zeros in the lanes after the last.
-template <class T>
-void to_columns(const T* rows, int64_t stride, int64_t n, int64_t width, float factor,
-                float* columns) {
-  for (int64_t i = 0; i < kQueries; ++i)
-    for (int64_t d = 0; d < width; ++d)
-      columns[d * kQueries + i] = i < n ? load(rows + i * stride + d, First{1})[0] * factor : 0.0f;
-}
-
-// Back: row i is its column times factors[i].
-template <class T>
-void from_columns(const float* columns, const float* factors, int64_t n, int64_t width, T* rows,
-                  int64_t stride) {
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t d = 0; d < width; ++d)
-      store(rows + i * stride + d, splat(columns[d * kQueries + i] * factors[i]), First{1});
-}
-
 // Zeros for the rows that see no key.
 template <class T>
 void zero_rows(T* rows, int64_t stride, int64_t n, int64_t width) {

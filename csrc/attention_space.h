@@ -65,16 +65,18 @@ struct ForwardSpace {
 
 // One thread's, while it works through the query blocks of one part of a key head.
 struct BackwardSpace {
-  float *query_columns, *dout_columns;  // (D or Dv, kQueries); the first times scale
-  float *query_rows, *dout_rows;        // (kQueries, D or Dv padded)
-  float *weights, *dscores;             // (kKeys, kQueries)
-  float* dquery;                        // (D, kQueries)
-  float *lse, *delta;                   // (kQueries,)
-  float *key, *value;                   // (S, D or Dv) in float, where the inputs are not
+  float* query_columns;               // (D, kQueries), times scale
+  float *dout_columns, *out_columns;  // (Dv, kQueries)
+  float *query_rows, *dout_rows;      // (kQueries, D or Dv padded)
+  float *weights, *dscores;           // (kKeys, kQueries)
+  float* dquery;                      // (D, kQueries)
+  float *lse, *delta;                 // (kQueries,)
+  float *key, *value;                 // (S, D or Dv) in float, where the inputs are not
 
   BackwardSpace(const Attention& job, Space space)
       : query_columns(space.take(job.width * kQueries)),
         dout_columns(space.take(job.value_width * kQueries)),
+        out_columns(space.take(job.value_width * kQueries)),
         query_rows(space.take(kQueries * padded(job.width))),
         dout_rows(space.take(kQueries * padded(job.value_width))),
         weights(space.take(kKeys * kQueries)),

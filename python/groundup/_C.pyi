@@ -75,6 +75,54 @@ def cross_entropy_inplace_cpu(
     denominator: int,
 ) -> int: ...
 
+# causal_attention: dtype 0 float32, 1 bfloat16, of everything but lse. Tensors are (B, H, T, width)
+# with adjacent elements in a row; n query heads share a key head.
+#   sizes     B, H, key heads, T, S, D, Dv
+#   strides   (batch, head, row) in elements of query, key, value, out; in backward also of dout,
+#             dquery, dkey, dvalue
+#   lse       float32 (B, H, T) contiguous: log(sum(exp(scores))), 0 for a query that sees no key
+#   offset    query i stands at key i + offset; it sees that key and `left` before it, all if -1
+#   softcap   0.0 is none
+# Which weights dropout drops is a function of the two dropout keys, b, h, i and j.
+def attention_forward_cpu(
+    query: int,
+    key: int,
+    value: int,
+    out: int,
+    lse: int,
+    dtype: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    offset: int,
+    left: int,
+    scale: float,
+    softcap: float,
+    dropout_p: float,
+    dropout_key_0: int,
+    dropout_key_1: int,
+) -> None: ...
+def attention_backward_cpu(
+    query: int,
+    key: int,
+    value: int,
+    out: int,
+    lse: int,
+    dout: int,
+    dquery: int,
+    dkey: int,
+    dvalue: int,
+    dtype: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    offset: int,
+    left: int,
+    scale: float,
+    softcap: float,
+    dropout_p: float,
+    dropout_key_0: int,
+    dropout_key_1: int,
+) -> None: ...
+
 # bpe: `pattern` is a name with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), else
 # ValueError.
 # Text is str; offsets and sizes are bytes of its UTF-8 unless said otherwise. `threads` >= 1.

@@ -4,9 +4,13 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from groundup.ops import dispatch
+from groundup.ops import dispatch, gate, native
+from groundup.ops.attention_cpp import causal_attention_cpp
+from groundup.ops.attention_reference import causal_attention_reference
+from groundup.ops.attention_torch import Options, causal_attention_torch
+
+_NAMES = ("query", "key", "value")
 
 
 def causal_attention(
@@ -23,7 +27,9 @@ def causal_attention(
 ) -> Tensor:
     """softmax(query @ key^T * scale) @ value over the keys that are not in the future.
 
-    query    (B, H, T, D)      float, any strides
+    query    (B, H, T, D)      float32 | bfloat16 natively on the CPU; other dtypes and devices run
+                               on torch. Any strides; a last dimension that is not contiguous is
+                               copied
     key      (B, H, S, D)      with enable_gqa (B, H / n, S, D): n query heads share a key head
     value    (B, H, S, Dv)     as key
     returns  (B, H, T, Dv)     dtype of query
@@ -37,72 +43,73 @@ def causal_attention(
     alignment    which key a query stands at when T != S: "lower_right" puts the last query at the
                  last key (a cache), "upper_left" the first at the first (torch's is_causal)
 
-    A query that sees no key gives a row of zeros and passes zero gradient. Runs on torch: through
-    scaled_dot_product_attention, except with softcap, which holds the (B, H, T, S) scores.
-    Raises ValueError or TypeError for shapes, dtypes and options that do not fit together.
+    A query that sees no key gives a row of zeros and passes zero gradient. Natively the (T, S)
+    weights are never stored: backward rebuilds them from one number per row, and gives the same
+    bits whatever the number of threads. Which weights are dropped follows from two numbers drawn
+    from torch's generator. Under autocast float32 is cast as torch's own attention casts it.
+
+    Raises ValueError or TypeError for shapes, dtypes and options that do not fit together,
+    RuntimeError for a second derivative, which groundup.use("causal_attention=torch") has.
     Source: Vaswani et al. 2017; Zero to Hero, lecture 7.
     """
-    dispatch.note("causal_attention", "torch")
-    left = _check(query, key, value, dropout_p, enable_gqa, window_size, softcap, alignment)
-    n_queries, n_keys = query.shape[-2], key.shape[-2]
-    offset = n_keys - n_queries if alignment == "lower_right" else 0
-
-    # Query i stands at key i + offset. Only the rows in [first, last) see a key; computing those
-    # alone keeps softmax away from empty rows, whose value and gradient would be NaN.
-    first = min(max(0, -offset), n_queries)
-    last = n_queries if left is None else min(n_queries, max(first, n_keys + left - offset))
-    if n_keys == 0:
-        last = first
-    rows = query[:, :, first:last]
-    offset += first
-
-    if softcap is not None or first == last:
-        out = _explicit(rows, key, value, scale, dropout_p, enable_gqa, left, softcap, offset)
-    elif left is None and offset == 0:
-        out = F.scaled_dot_product_attention(
-            rows, key, value, None, dropout_p, True, scale=scale, enable_gqa=enable_gqa
-        )
+    name = dispatch.forced.get("causal_attention")
+    if name == "torch":
+        gate.expect_tensors(_NAMES, query, key, value)
+        plain = False
     else:
-        one_row_sees_all = left is None and rows.shape[-2] == 1 and offset >= n_keys - 1
-        mask = None if one_row_sees_all else _visible(rows, n_keys, left, offset)
-        out = F.scaled_dot_product_attention(
-            rows, key, value, mask, dropout_p, False, scale=scale, enable_gqa=enable_gqa
-        )
-    if first or last < n_queries:
-        out = F.pad(out, (0, 0, first, n_queries - last))
-    return out
+        plain = gate.admit("causal_attention", _NAMES, query, key, value)
+    left = _check(query, key, value, dropout_p, enable_gqa, window_size, softcap, alignment)
+    width = query.shape[3]
+    options = Options(
+        (1.0 / math.sqrt(width) if width else math.inf) if scale is None else float(scale),
+        dropout_p,
+        key.shape[2] - query.shape[2] if alignment == "lower_right" else 0,
+        -1 if left is None else left,
+        softcap or 0.0,
+    )
+    if name == "torch":
+        return causal_attention_torch(query, key, value, options)
+
+    query, key, value = _autocast(query, key, value)
+    if name is None:
+        name = "cpp" if _why_not_cpp(query, key, value) is None else "torch"
+        if native.missing is not None:
+            native.warn_missing()
+    elif name == "cpp" and (reason := _why_not_cpp(query, key, value)) is not None:
+        raise dispatch.cannot("causal_attention", "cpp", reason)
+    if name == "torch":
+        return causal_attention_torch(query, key, value, options)
+    dropout_key = None
+    if dropout_p > 0.0:
+        # From torch's generator: torch.manual_seed and checkpointing repeat the mask.
+        dropout_key = torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64)
+    if name == "cpp":
+        return causal_attention_cpp(query, key, value, dropout_key, options, plain)
+    return causal_attention_reference(query, key, value, dropout_key, options, plain)
 
 
-def _visible(rows: Tensor, n_keys: int, left: int | None, offset: int) -> Tensor:
-    """(T, S) bool: True where the query may look."""
-    shape = (rows.shape[-2], n_keys)
-    visible = torch.ones(shape, dtype=torch.bool, device=rows.device).tril(offset)
-    return visible if left is None else visible.triu(offset - left)
+def _why_not_cpp(query: Tensor, key: Tensor, value: Tensor) -> str | None:
+    """What keeps the native kernel from these tensors; None if nothing does."""
+    if native.missing is not None:
+        return native.missing
+    if not (query.is_cpu or query.is_meta):
+        return f"it runs on the CPU, and query is on {query.device}"
+    if query.dtype is not torch.float32 and query.dtype is not torch.bfloat16:
+        return f"it takes float32 and bfloat16, and query is {query.dtype}"
+    if key.dtype is not query.dtype or value.dtype is not query.dtype:
+        return f"it takes one dtype, and got {query.dtype}, {key.dtype} and {value.dtype}"
+    if query.shape[3] == 0:
+        return "it takes a width D of at least 1, and query has 0"
+    return None
 
 
-def _explicit(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float | None,
-    dropout_p: float,
-    enable_gqa: bool,
-    left: int | None,
-    softcap: float | None,
-    offset: int,
-) -> Tensor:
-    """Attention with its scores written out; softmax in float32 for half precision."""
-    if enable_gqa:
-        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-        value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = query @ key.transpose(-2, -1)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * factor
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.masked_fill(~_visible(query, key.shape[-2], left, offset), -math.inf)
-    weights = F.dropout(torch.softmax(scores, dim=-1), dropout_p, training=dropout_p > 0.0)
-    return weights.to(value.dtype) @ value
+def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """In autocast's dtype where it is on, as torch's own attention, which leaves float64 alone."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(t if t.dtype is torch.float64 else t.to(dtype) for t in tensors)
 
 
 def _check(

@@ -1,0 +1,225 @@
+"""causal_attention on the native kernel: allocation, pointers, autograd, torch.compile.
+
+Two ways lead to the kernel, as in cross_entropy_cpp: plain tensors in eager mode take a classic
+autograd.Function, whatever traces or intercepts takes the registered operator. Both share _forward
+and _backward.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from groundup.ops import dispatch, gate
+from groundup.ops.attention_torch import Options
+from groundup.ops.native import core
+
+_OP = "causal_attention"
+
+
+def causal_attention_cpp(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_key: Tensor | None,
+    options: Options,
+    plain: bool,
+) -> Tensor:
+    """(B, H, T, Dv) in query's dtype; arguments were checked by the op.
+
+    dropout_key  (2,) int64, from which the mask follows; needed when options.dropout_p is above 0
+    plain        whether pointers may be taken right here, as the gate found
+    """
+    if not plain:
+        out: Tensor = torch.ops.groundup.causal_attention(query, key, value, dropout_key, *options)[
+            0
+        ]
+        return out
+    needs_grad = query.requires_grad or key.requires_grad or value.requires_grad
+    if not (needs_grad and torch.is_grad_enabled()):
+        return _forward(query, key, value, dropout_key, options)[0]
+    return _Attention.apply(query, key, value, dropout_key, options)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _with_rows(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy of it, whose last dimension is contiguous: what the kernel reads."""
+    return tensor if tensor.stride(3) == 1 or tensor.shape[3] == 1 else tensor.contiguous()
+
+
+def _empty_out(query: Tensor, value: Tensor) -> Tensor:
+    """(B, H, T, Dv) whose memory is (B, T, H, Dv), as torch's own attention returns it: putting the
+    heads side by side again is then free."""
+    batch, heads, n_queries, _ = query.shape
+    return query.new_empty((batch, n_queries, heads, value.shape[3])).transpose(1, 2)
+
+
+def _empty_gradient(tensor: Tensor) -> Tensor:
+    """As the tensor in shape, and in the order of its dimensions in memory."""
+    batch, heads, length, width = tensor.shape
+    if tensor.stride(1) < tensor.stride(2):
+        return tensor.new_empty((batch, length, heads, width)).transpose(1, 2)
+    return tensor.new_empty(tensor.shape)
+
+
+def _arguments(
+    query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, options: Options
+) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """(sizes, options) as the kernel takes them."""
+    batch, heads, n_queries, width = query.shape
+    sizes = (batch, heads, key.shape[1], n_queries, key.shape[2], width, value.shape[3])
+    seed = (0, 0) if dropout_key is None else dropout_key.tolist()
+    scale, dropout_p, offset, left, softcap = options
+    return sizes, (offset, left, scale, softcap, dropout_p, *seed)
+
+
+def _forward(
+    query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, options: Options
+) -> tuple[Tensor, Tensor]:
+    """(out, lse): lse (B, H, T) is the log of the sum of the exponentials of a query's scores."""
+    dispatch.note(_OP, "cpp")
+    query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
+    out = _empty_out(query, value)
+    lse = query.new_empty(query.shape[:3], dtype=torch.float32)
+    sizes, numbers = _arguments(query, key, value, dropout_key, options)
+    core.attention_forward_cpu(
+        query.data_ptr(),
+        key.data_ptr(),
+        value.data_ptr(),
+        out.data_ptr(),
+        lse.data_ptr(),
+        query.dtype is torch.bfloat16,
+        sizes,
+        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3]),
+        *numbers,
+    )
+    return out, lse
+
+
+def _backward(
+    dout: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_key: Tensor | None,
+    options: Options,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(dquery, dkey, dvalue)."""
+    dquery, dkey, dvalue = (_empty_gradient(tensor) for tensor in (query, key, value))
+    query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
+    out, dout, lse = _with_rows(out), _with_rows(dout), lse.contiguous()
+    sizes, numbers = _arguments(query, key, value, dropout_key, options)
+    strided = (query, key, value, out, dout, dquery, dkey, dvalue)
+    core.attention_backward_cpu(
+        query.data_ptr(),
+        key.data_ptr(),
+        value.data_ptr(),
+        out.data_ptr(),
+        lse.data_ptr(),
+        dout.data_ptr(),
+        dquery.data_ptr(),
+        dkey.data_ptr(),
+        dvalue.data_ptr(),
+        query.dtype is torch.bfloat16,
+        sizes,
+        [stride for tensor in strided for stride in tensor.stride()[:3]],
+        *numbers,
+    )
+    return dquery, dkey, dvalue
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout_key: Tensor | None,
+        options: Options,
+    ) -> Tensor:
+        out, lse = _forward(query, key, value, dropout_key, options)
+        ctx.save_for_backward(out, lse, query, key, value, dropout_key)
+        ctx.options = options
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True
+            gradients = _Backward.apply(dout, *ctx.saved_tensors, ctx.options)  # type: ignore[no-untyped-call]
+        else:
+            gradients = _backward(dout, *ctx.saved_tensors, ctx.options)
+        return *gradients, None, None
+
+
+class _Backward(torch.autograd.Function):
+    """The gradients as a node of the graph that create_graph=True asks for: they have no
+    derivative, and say so where torch would take them for constants."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return _backward(*arguments)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> Any:
+        raise gate.refuse_second_derivative(_OP)
+
+
+_ARGUMENTS = (
+    "Tensor query, Tensor key, Tensor value, Tensor? dropout_key, float scale, float dropout_p, "
+    "SymInt offset, int left, float softcap"
+)
+_library = torch.library.Library("groundup", "FRAGMENT")
+_library.define(
+    f"causal_attention({_ARGUMENTS}) -> (Tensor out, Tensor lse)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.define(
+    f"causal_attention_backward(Tensor dout, Tensor out, Tensor lse, {_ARGUMENTS}) -> "
+    "(Tensor dquery, Tensor dkey, Tensor dvalue)",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+_library.impl(
+    "causal_attention", lambda q, k, v, seed, *o: _forward(q, k, v, seed, Options(*o)), "CPU"
+)
+_library.impl(
+    "causal_attention_backward",
+    lambda dout, out, lse, q, k, v, seed, *o: _backward(dout, out, lse, q, k, v, seed, Options(*o)),
+    "CPU",
+)
+
+
+def _forward_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return _empty_out(query, value), query.new_empty(query.shape[:3], dtype=torch.float32)
+
+
+def _backward_fake(
+    dout: Tensor, out: Tensor, lse: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty_gradient(query), _empty_gradient(key), _empty_gradient(value)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, dropout_key, *ctx.options = inputs
+    out, lse = output
+    ctx.mark_non_differentiable(lse)
+    ctx.save_for_backward(out, lse, query, key, value, dropout_key)
+
+
+def _operator_backward(ctx: Any, dout: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = torch.ops.groundup.causal_attention_backward(dout, *ctx.saved_tensors, *ctx.options)
+    return *gradients, *(None,) * 6
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> Any:
+    raise gate.refuse_second_derivative(_OP)
+
+
+torch.library.register_fake("groundup::causal_attention", _forward_fake, lib=_library)
+torch.library.register_fake("groundup::causal_attention_backward", _backward_fake, lib=_library)
+torch.library.register_autograd(
+    "groundup::causal_attention", _operator_backward, setup_context=_save, lib=_library
+)
+torch.library.register_autograd("groundup::causal_attention_backward", _refuse, lib=_library)

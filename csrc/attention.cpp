@@ -108,13 +108,13 @@ void forward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock&
                                                 job.value_width, n_vectors, piece.n);
   });
 
-  float* lse = job.lse + (b * job.n_heads + h) * job.n_queries + block.first;
+  float* statistics = job.statistics + 2 * ((b * job.n_heads + h) * job.n_queries + block.first);
   for (int64_t i = 0; i < block.n; ++i) {
-    const double sum = space.sum[i];
-    space.factor[i] = (float)(1 / (sum * (1 - job.dropout_p)));
+    statistics[2 * i] = space.largest[i];
+    statistics[2 * i + 1] = space.sum[i];
     // Every score -inf: 0 / 0 in the softmax.
-    if (sum == 0) space.factor[i] = __builtin_nanf("");
-    lse[i] = sum == 0 ? __builtin_nanf("") : (float)(space.largest[i] + __builtin_log(sum));
+    space.factor[i] =
+        space.sum[i] == 0 ? __builtin_nanf("") : (float)(1 / (space.sum[i] * (1 - job.dropout_p)));
   }
   from_columns(space.out, space.factor, block.n, job.value_width,
                (T*)row_of<T>(job.out, job.out_strides, b, h, block.first), job.out_strides.row);
@@ -141,9 +141,9 @@ void forward(const Attention& job) {
       zero_rows(out, job.out_strides.row, rows.first, job.value_width);
       zero_rows(out + rows.last * job.out_strides.row, job.out_strides.row,
                 job.n_queries - rows.last, job.value_width);
-      float* lse = job.lse + head * job.n_queries;
-      for (int64_t i = 0; i < rows.first; ++i) lse[i] = 0;
-      for (int64_t i = rows.last; i < job.n_queries; ++i) lse[i] = 0;
+      float* statistics = job.statistics + 2 * head * job.n_queries;
+      for (int64_t i = 0; i < 2 * rows.first; ++i) statistics[i] = 0;
+      for (int64_t i = 2 * rows.last; i < 2 * job.n_queries; ++i) statistics[i] = 0;
     }
   }
 }

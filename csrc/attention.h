@@ -29,7 +29,10 @@ struct Attention {
 
   void* out;  // forward writes it, backward reads it
   Strides out_strides;
-  float* lse;  // (B, H, T): log(sum(exp(scores))) of a row; 0 for rows without keys
+  // (B, H, T, 2): a row's largest score, and its sum of exp(score - largest). Their logarithm, one
+  // number, would be rounded to what is large beside it, and every weight of the row with it.
+  // 0 for rows without keys.
+  float* statistics;
 
   const void* dout;
   Strides dout_strides;

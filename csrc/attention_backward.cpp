@@ -1,4 +1,5 @@
-// Attention backward: for each key head, its query blocks in order; weights are rebuilt from lse.
+// Attention backward: for each key head, its query blocks in order; weights are rebuilt from
+// their row's largest score and sum.
 //
 // dkey and dvalue of a key head gather over its query blocks in one buffer, by one thread, so that
 // their sums have one order whatever the number of threads. Where there are few key heads, each is
@@ -28,7 +29,8 @@ void score_gradient(const Attention& job, const Dropout& dropout, const QueryBlo
   const float cap = (float)job.softcap, inverse_cap = (float)(1 / job.softcap);
   for (int64_t v = piece.begin; v < piece.end; ++v) {
     const vint lanes = lane_numbers() + (int32_t)(v * kLanes);
-    const vfloat lse = load(space.lse + v * kLanes, Full{});
+    const vfloat largest = load(space.largest + v * kLanes, Full{});
+    const vfloat inverse_sum = load(space.inverse_sum + v * kLanes, Full{});
     const vfloat delta = load(space.delta + v * kLanes, Full{});
     const bool sees_all = piece.sees_all(v);
     const vuint queries = (vuint)lanes + (uint32_t)block.first;
@@ -43,7 +45,7 @@ void score_gradient(const Attention& job, const Dropout& dropout, const QueryBlo
         score = t * cap;
         slope = 1.0f - t * t;
       }
-      const vfloat weight = exp_softmax(score - lse);
+      const vfloat weight = exp_softmax(score - largest) * inverse_sum;
       vfloat left = weight, dweight = load(dscore_at, Full{});
       if constexpr (kDropped) {
         const vint kept = dropout.kept(queries, piece.first + r, words, four);
@@ -103,8 +105,12 @@ void backward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock
   copy_rows(dout, job.dout_strides.row, block.n, value_width, space.dout_rows);
   to_columns(space.query_rows, key_stride, block.n, width, (float)job.scale, space.query_columns);
   to_columns(space.dout_rows, value_stride, block.n, value_width, 1, space.dout_columns);
-  const float* lse = job.lse + (b * job.n_heads + h) * job.n_queries + block.first;
-  for (int64_t i = 0; i < kQueries; ++i) space.lse[i] = i < block.n ? lse[i] : 0;
+  const float* statistics =
+      job.statistics + 2 * ((b * job.n_heads + h) * job.n_queries + block.first);
+  for (int64_t i = 0; i < kQueries; ++i) {
+    space.largest[i] = i < block.n ? statistics[2 * i] : 0;
+    space.inverse_sum[i] = i < block.n ? 1 / statistics[2 * i + 1] : 0;
+  }
   to_columns(out, job.out_strides.row, block.n, value_width, 1, space.out_columns);
   row_sums(space.dout_columns, space.out_columns, value_width, block.n_vectors(), space.delta);
   __builtin_memset(space.dquery, 0, width * kQueries * sizeof(float));

@@ -1,7 +1,7 @@
 // Blocks of queries against pieces of keys: which pieces a block sees, how rows come in and out.
 //
-// The queries of a block lie along the vectors: scores are (keys, queries), so that largest, sum
-// and lse of a query stay in its lane and no sum ever crosses lanes.
+// The queries of a block lie along the vectors: scores are (keys, queries), so that largest and
+// sum of a query stay in its lane and no sum ever crosses lanes.
 #pragma once
 
 #include "attention_space.h"

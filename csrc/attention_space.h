@@ -65,13 +65,13 @@ struct ForwardSpace {
 
 // One thread's, while it works through the query blocks of one part of a key head.
 struct BackwardSpace {
-  float* query_columns;               // (D, kQueries), times scale
-  float *dout_columns, *out_columns;  // (Dv, kQueries)
-  float *query_rows, *dout_rows;      // (kQueries, D or Dv padded)
-  float *weights, *dscores;           // (kKeys, kQueries)
-  float* dquery;                      // (D, kQueries)
-  float *lse, *delta;                 // (kQueries,)
-  float *key, *value;                 // (S, D or Dv) in float, where the inputs are not
+  float* query_columns;                  // (D, kQueries), times scale
+  float *dout_columns, *out_columns;     // (Dv, kQueries)
+  float *query_rows, *dout_rows;         // (kQueries, D or Dv padded)
+  float *weights, *dscores;              // (kKeys, kQueries)
+  float* dquery;                         // (D, kQueries)
+  float *largest, *inverse_sum, *delta;  // (kQueries,)
+  float *key, *value;                    // (S, D or Dv) in float, where the inputs are not
 
   BackwardSpace(const Attention& job, Space space)
       : query_columns(space.take(job.width * kQueries)),
@@ -82,7 +82,8 @@ struct BackwardSpace {
         weights(space.take(kKeys * kQueries)),
         dscores(space.take(kKeys * kQueries)),
         dquery(space.take(job.width * kQueries)),
-        lse(space.take(kQueries)),
+        largest(space.take(kQueries)),
+        inverse_sum(space.take(kQueries)),
         delta(space.take(kQueries)),
         key(space.take(job.is_bfloat16 ? job.n_keys * job.width : 0)),
         value(space.take(job.is_bfloat16 ? job.n_keys * job.value_width : 0)),

@@ -158,7 +158,7 @@ Strides strides_at(const std::int64_t* three) { return {three[0], three[1], thre
 
 // The arguments that forward and backward share.
 Attention attention_job(std::uintptr_t query, std::uintptr_t key, std::uintptr_t value,
-                        std::uintptr_t out, std::uintptr_t lse, int dtype,
+                        std::uintptr_t out, std::uintptr_t statistics, int dtype,
                         const AttentionSizes& sizes, const std::int64_t* strides,
                         std::int64_t offset, std::int64_t left, double scale, double softcap,
                         double dropout_p, std::int64_t dropout_key_0, std::int64_t dropout_key_1) {
@@ -181,7 +181,7 @@ Attention attention_job(std::uintptr_t query, std::uintptr_t key, std::uintptr_t
   job.key = pointer<const void>(key);
   job.value = pointer<const void>(value);
   job.out = pointer<void>(out);
-  job.lse = pointer<float>(lse);
+  job.statistics = pointer<float>(statistics);
   job.query_strides = strides_at(strides);
   job.key_strides = strides_at(strides + 3);
   job.value_strides = strides_at(strides + 6);
@@ -201,25 +201,25 @@ void bind_attention(py::module_& m) {
   using Address = std::uintptr_t;
   using Size = std::int64_t;
   m.def("attention_forward_cpu",
-        [](Address query, Address key, Address value, Address out, Address lse, int dtype,
+        [](Address query, Address key, Address value, Address out, Address statistics, int dtype,
            const AttentionSizes& sizes, const std::array<Size, 12>& strides, Size offset, Size left,
            double scale, double softcap, double dropout_p, Size dropout_key_0, Size dropout_key_1) {
           Attention job =
-              attention_job(query, key, value, out, lse, dtype, sizes, strides.data(), offset, left,
-                            scale, softcap, dropout_p, dropout_key_0, dropout_key_1);
+              attention_job(query, key, value, out, statistics, dtype, sizes, strides.data(),
+                            offset, left, scale, softcap, dropout_p, dropout_key_0, dropout_key_1);
           const AttentionSpace space(attention_forward_space(job));
           job.space = space.floats();
           py::gil_scoped_release release;
           GROUNDUP_CALL(attention_forward_cpu, job);
         });
   m.def("attention_backward_cpu",
-        [](Address query, Address key, Address value, Address out, Address lse, Address dout,
+        [](Address query, Address key, Address value, Address out, Address statistics, Address dout,
            Address dquery, Address dkey, Address dvalue, int dtype, const AttentionSizes& sizes,
            const std::array<Size, 24>& strides, Size offset, Size left, double scale,
            double softcap, double dropout_p, Size dropout_key_0, Size dropout_key_1) {
           Attention job =
-              attention_job(query, key, value, out, lse, dtype, sizes, strides.data(), offset, left,
-                            scale, softcap, dropout_p, dropout_key_0, dropout_key_1);
+              attention_job(query, key, value, out, statistics, dtype, sizes, strides.data(),
+                            offset, left, scale, softcap, dropout_p, dropout_key_0, dropout_key_1);
           job.dout = pointer<const void>(dout);
           job.dquery = pointer<void>(dquery);
           job.dkey = pointer<void>(dkey);

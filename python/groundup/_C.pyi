@@ -75,12 +75,13 @@ def cross_entropy_inplace_cpu(
     denominator: int,
 ) -> int: ...
 
-# causal_attention: dtype 0 float32, 1 bfloat16, of everything but lse. Tensors are (B, H, T, width)
+# causal_attention: dtype 0 float32, 1 bfloat16, of all but statistics. Tensors are (B, H, T, width)
 # with adjacent elements in a row; n query heads share a key head.
 #   sizes     B, H, key heads, T, S, D, Dv
 #   strides   (batch, head, row) in elements of query, key, value, out; in backward also of dout,
 #             dquery, dkey, dvalue
-#   lse       float32 (B, H, T) contiguous: log(sum(exp(scores))), 0 for a query that sees no key
+#   statistics  float32 (B, H, T, 2) contiguous: a query's largest score and its sum of
+#             exp(score - largest); 0 for one that sees no key
 #   offset    query i stands at key i + offset; it sees that key and `left` before it, all if -1
 #   softcap   0.0 is none
 # Which weights dropout drops is a function of the two dropout keys, b, h, i and j.
@@ -89,7 +90,7 @@ def attention_forward_cpu(
     key: int,
     value: int,
     out: int,
-    lse: int,
+    statistics: int,
     dtype: int,
     sizes: Sequence[int],
     strides: Sequence[int],
@@ -106,7 +107,7 @@ def attention_backward_cpu(
     key: int,
     value: int,
     out: int,
-    lse: int,
+    statistics: int,
     dout: int,
     dquery: int,
     dkey: int,

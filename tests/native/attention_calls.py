@@ -55,7 +55,7 @@ class Guarded:
 @dataclass
 class Result:
     out: torch.Tensor
-    lse: torch.Tensor
+    statistics: torch.Tensor
     gradients: tuple[torch.Tensor, ...]
     buffers: list[Guarded]
 
@@ -63,7 +63,7 @@ class Result:
         return any(buffer.written_outside() for buffer in self.buffers)
 
     def all(self) -> tuple[torch.Tensor, ...]:
-        return (self.out, self.lse, *self.gradients)
+        return (self.out, self.statistics, *self.gradients)
 
 
 def native(core, query, key, value, dout, flags=None, **layout) -> Result:
@@ -75,14 +75,16 @@ def native(core, query, key, value, dout, flags=None, **layout) -> Result:
     gap, offset = layout.pop("gap", 0), layout.pop("offset", 0)
 
     def buffer(shape, step):
-        return Guarded(tuple(shape), query.dtype, gap=gap * step, offset=offset * step % 16, **layout)
+        return Guarded(
+            tuple(shape), query.dtype, gap=gap * step, offset=offset * step % 16, **layout
+        )
 
     inputs = [buffer(t.shape, i + 1) for i, t in enumerate((query, key, value, dout))]
     for each, tensor in zip(inputs, (query, key, value, dout), strict=True):
         each.tensor.copy_(tensor)
     q, k, v, do = inputs
     out = buffer(dout.shape, 2)
-    lse = Guarded((1, batch, heads, n_queries), torch.float32)
+    statistics = Guarded((batch, heads, n_queries, 2), torch.float32)
     gradients = [buffer(t.shape, i + 3) for i, t in enumerate((query, key, value))]
     scale = 1 / math.sqrt(width) if flags.scale is None else flags.scale
     place = n_keys - n_queries if flags.alignment == "lower_right" else 0
@@ -96,9 +98,11 @@ def native(core, query, key, value, dout, flags=None, **layout) -> Result:
 
     shared = [q, k, v, out]
     dtype = int(query.dtype is torch.bfloat16)
-    core.attention_forward_cpu(*pointers([*shared, lse]), dtype, sizes, strides(shared), *numbers)
+    core.attention_forward_cpu(
+        *pointers([*shared, statistics]), dtype, sizes, strides(shared), *numbers
+    )
     core.attention_backward_cpu(
-        *pointers([*shared, lse, do, *gradients]),
+        *pointers([*shared, statistics, do, *gradients]),
         dtype,
         sizes,
         strides([*shared, do, *gradients]),
@@ -108,9 +112,9 @@ def native(core, query, key, value, dout, flags=None, **layout) -> Result:
         assert torch.equal(each.tensor.nan_to_num(7), tensor.nan_to_num(7)), "an input was changed"
     return Result(
         out.tensor,
-        lse.tensor[0],
+        statistics.tensor,
         tuple(each.tensor for each in gradients),
-        [*inputs, out, lse, *gradients],
+        [*inputs, out, statistics, *gradients],
     )
 
 

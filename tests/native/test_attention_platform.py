@@ -81,10 +81,10 @@ def test_a_child_forked_after_a_parallel_region_returns():
     code = """
 import os, sys, torch, groundup._C as core
 torch.set_num_threads(2)
-x, lse = torch.randn(1, 4, 200, 32), torch.empty(4, 200)
+x, statistics = torch.randn(1, 4, 200, 32), torch.empty(4, 200, 2)
 def step(out):
     core.attention_forward_cpu(
-        *[x.data_ptr()] * 3, out.data_ptr(), lse.data_ptr(), 0, [1, 4, 4, 200, 200, 32, 32],
+        *[x.data_ptr()] * 3, out.data_ptr(), statistics.data_ptr(), 0, [1, 4, 4, 200, 200, 32, 32],
         [25600, 6400, 32] * 4, 0, -1, 0.1, 0.0, 0.0, 0, 0)
 before, after = torch.empty_like(x), torch.empty_like(x)
 step(before)

@@ -76,30 +76,31 @@ def _arguments(
 def _forward(
     query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, options: Options
 ) -> tuple[Tensor, Tensor]:
-    """(out, lse): lse (B, H, T) is the log of the sum of the exponentials of a query's scores."""
+    """(out, statistics): (B, H, T, 2), a query's largest score and its sum of
+    exp(score - largest)."""
     dispatch.note(_OP, "cpp")
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     out = _empty_out(query, value)
-    lse = query.new_empty(query.shape[:3], dtype=torch.float32)
+    statistics = query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
     core.attention_forward_cpu(
         query.data_ptr(),
         key.data_ptr(),
         value.data_ptr(),
         out.data_ptr(),
-        lse.data_ptr(),
+        statistics.data_ptr(),
         query.dtype is torch.bfloat16,
         sizes,
         (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3]),
         *numbers,
     )
-    return out, lse
+    return out, statistics
 
 
 def _backward(
     dout: Tensor,
     out: Tensor,
-    lse: Tensor,
+    statistics: Tensor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -109,7 +110,7 @@ def _backward(
     """(dquery, dkey, dvalue)."""
     dquery, dkey, dvalue = (_empty_gradient(tensor) for tensor in (query, key, value))
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
-    out, dout, lse = _with_rows(out), _with_rows(dout), lse.contiguous()
+    out, dout, statistics = _with_rows(out), _with_rows(dout), statistics.contiguous()
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
     strided = (query, key, value, out, dout, dquery, dkey, dvalue)
     core.attention_backward_cpu(
@@ -117,7 +118,7 @@ def _backward(
         key.data_ptr(),
         value.data_ptr(),
         out.data_ptr(),
-        lse.data_ptr(),
+        statistics.data_ptr(),
         dout.data_ptr(),
         dquery.data_ptr(),
         dkey.data_ptr(),
@@ -140,18 +141,23 @@ class _Attention(torch.autograd.Function):
         dropout_key: Tensor | None,
         options: Options,
     ) -> Tensor:
-        out, lse = _forward(query, key, value, dropout_key, options)
-        ctx.save_for_backward(out, lse, query, key, value, dropout_key)
+        out, statistics = _forward(query, key, value, dropout_key, options)
+        ctx.save_for_backward(out, statistics, query, key, value, dropout_key)
         ctx.options = options
         return out
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph=True
-            gradients = _Backward.apply(dout, *ctx.saved_tensors, ctx.options)  # type: ignore[no-untyped-call]
-        else:
-            gradients = _backward(dout, *ctx.saved_tensors, ctx.options)
-        return *gradients, None, None
+            apply = _Backward.apply
+            gradients = apply(dout, *ctx.saved_tensors, ctx.options)  # type: ignore[no-untyped-call]
+            return *gradients, None, None
+        out, statistics, query, key, value, dropout_key = ctx.saved_tensors
+        return (
+            *_backward(dout, out, statistics, query, key, value, dropout_key, ctx.options),
+            None,
+            None,
+        )
 
 
 class _Backward(torch.autograd.Function):
@@ -173,11 +179,11 @@ _ARGUMENTS = (
 )
 _library = torch.library.Library("groundup", "FRAGMENT")
 _library.define(
-    f"causal_attention({_ARGUMENTS}) -> (Tensor out, Tensor lse)",
+    f"causal_attention({_ARGUMENTS}) -> (Tensor out, Tensor statistics)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 _library.define(
-    f"causal_attention_backward(Tensor dout, Tensor out, Tensor lse, {_ARGUMENTS}) -> "
+    f"causal_attention_backward(Tensor dout, Tensor out, Tensor statistics, {_ARGUMENTS}) -> "
     "(Tensor dquery, Tensor dkey, Tensor dvalue)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
@@ -186,26 +192,34 @@ _library.impl(
 )
 _library.impl(
     "causal_attention_backward",
-    lambda dout, out, lse, q, k, v, seed, *o: _backward(dout, out, lse, q, k, v, seed, Options(*o)),
+    lambda dout, out, statistics, q, k, v, seed, *o: _backward(
+        dout, out, statistics, q, k, v, seed, Options(*o)
+    ),
     "CPU",
 )
 
 
 def _forward_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _empty_out(query, value), query.new_empty(query.shape[:3], dtype=torch.float32)
+    return _empty_out(query, value), query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
 
 
 def _backward_fake(
-    dout: Tensor, out: Tensor, lse: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any
+    dout: Tensor,
+    out: Tensor,
+    statistics: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _empty_gradient(query), _empty_gradient(key), _empty_gradient(value)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     query, key, value, dropout_key, *ctx.options = inputs
-    out, lse = output
-    ctx.mark_non_differentiable(lse)
-    ctx.save_for_backward(out, lse, query, key, value, dropout_key)
+    out, statistics = output
+    ctx.mark_non_differentiable(statistics)
+    ctx.save_for_backward(out, statistics, query, key, value, dropout_key)
 
 
 def _operator_backward(ctx: Any, dout: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:

@@ -103,10 +103,14 @@ def _why_not_cpp(query: Tensor, key: Tensor, value: Tensor) -> str | None:
     return None
 
 
+def _is_autocast_on(device: str) -> bool:
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
 def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """In autocast's dtype where it is on, as torch's own attention, which leaves float64 alone."""
     device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    if not _is_autocast_on(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(t if t.dtype is torch.float64 else t.to(dtype) for t in tensors)
@@ -137,7 +141,7 @@ def _check(
             raise ValueError(
                 f"{name}: expected the device of query, {query.device}, got {tensor.device}"
             )
-        if tensor.dtype != query.dtype and not torch.is_autocast_enabled(query.device.type):
+        if tensor.dtype != query.dtype and not _is_autocast_on(query.device.type):
             raise TypeError(
                 f"{name}: expected the dtype of query, {query.dtype}, got {tensor.dtype}; "
                 f"try {name}.to({query.dtype})"

@@ -47,18 +47,23 @@ def _with_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(3) == 1 or tensor.shape[3] == 1 else tensor.contiguous()
 
 
+def _empty_by_time(like: Tensor, batch: int, heads: int, length: int, width: int) -> Tensor:
+    """(B, H, T, width) whose memory is (B, T, H, width). Not a transposed view: torch forbids the
+    caller to change the view that a Function returns."""
+    row = heads * width
+    return like.new_empty_strided((batch, heads, length, width), (length * row, width, row, 1))
+
+
 def _empty_out(query: Tensor, value: Tensor) -> Tensor:
-    """(B, H, T, Dv) whose memory is (B, T, H, Dv), as torch's own attention returns it: putting the
-    heads side by side again is then free."""
+    """In memory as torch's own attention returns it: putting the heads side by side is free."""
     batch, heads, n_queries, _ = query.shape
-    return query.new_empty((batch, n_queries, heads, value.shape[3])).transpose(1, 2)
+    return _empty_by_time(query, batch, heads, n_queries, value.shape[3])
 
 
 def _empty_gradient(tensor: Tensor) -> Tensor:
-    """As the tensor in shape, and in the order of its dimensions in memory."""
-    batch, heads, length, width = tensor.shape
+    """As the tensor in shape, and in the order of its heads and times in memory."""
     if tensor.stride(1) < tensor.stride(2):
-        return tensor.new_empty((batch, length, heads, width)).transpose(1, 2)
+        return _empty_by_time(tensor, *tensor.shape)
     return tensor.new_empty(tensor.shape)
 
 

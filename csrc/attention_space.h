@@ -5,6 +5,7 @@
 #include "attention.h"
 
 namespace groundup {
+namespace {  // each object keeps its own copy: one compiled for AVX-512 is never the only one
 
 constexpr int64_t kQueries = 64;  // of a block; they lie along the vectors
 constexpr int64_t kKeys = 64;     // of a block, at most
@@ -114,4 +115,5 @@ struct BackwardUnits {
   }
 };
 
+}  // namespace
 }  // namespace groundup

@@ -82,17 +82,18 @@ FLAGS = {
 )
 @pytest.mark.parametrize("isa", FLAGS)
 @pytest.mark.parametrize("optimised", ["-O0", pytest.param("-O3", marks=pytest.mark.slow)])
-def test_objects_for_higher_instruction_sets_have_no_weak_symbols(isa, optimised, tmp_path):
+@pytest.mark.parametrize("source", ["cross_entropy", "attention", "attention_backward"])
+def test_objects_for_higher_instruction_sets_have_no_weak_symbols(isa, optimised, source, tmp_path):
     """The linker keeps one of equal weak symbols: AVX code could end up on the baseline's path."""
     compiler, nm = shutil.which(os.environ.get("CXX", "c++")), shutil.which("nm")
     if compiler is None or nm is None:
         pytest.skip("needs a C++ compiler and nm")
-    assert "set(ISA_SOURCES csrc/cross_entropy.cpp" in (ROOT / "CMakeLists.txt").read_text()
+    assert f" csrc/{source}.cpp" in (ROOT / "CMakeLists.txt").read_text()
     build = [compiler, "-std=gnu++17", optimised, "-fPIC", "-fopenmp", *FLAGS[isa]]
     build += ["-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-Wno-psabi"]
     build += [f"-DGROUNDUP_ISA={isa}", f"-I{ROOT / 'csrc'}", "-c", "-o", str(tmp_path / "object.o")]
     done = subprocess.run(
-        [*build, str(ROOT / "csrc/cross_entropy.cpp")], capture_output=True, text=True, check=False
+        [*build, str(ROOT / f"csrc/{source}.cpp")], capture_output=True, text=True, check=False
     )
     if "fopenmp" in done.stderr:
         pytest.skip(f"{compiler} has no OpenMP")

@@ -81,6 +81,18 @@ def test_other_dtypes_go_to_torch_and_a_forced_kernel_says_why_not(dtype):
 
 
 @needs_native
+@pytest.mark.parametrize(("n_queries", "form"), [(1, "torch"), (4, "torch"), (5, "cpp")])
+def test_few_queries_run_on_torch_unless_the_kernel_is_forced(n_queries, form):
+    tensors = problem(n_queries, 20)
+    with dispatch.ran() as log:
+        ours = with_gradients(gu.causal_attention, tensors)
+        with gu.use("causal_attention=cpp"):
+            forced = with_gradients(gu.causal_attention, tensors)
+    assert log == [("causal_attention", form), ("causal_attention", "cpp")]
+    torch.testing.assert_close(ours, forced)
+
+
+@needs_native
 @pytest.mark.parametrize("forward", ["contiguous", "by time", "last dimension strided", "expanded"])
 def test_layouts_give_what_a_contiguous_copy_gives(forward):
     layouts = {

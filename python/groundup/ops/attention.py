@@ -12,6 +12,10 @@ from groundup.ops.attention_torch import Options, causal_attention_torch
 
 _NAMES = ("query", "key", "value")
 
+# The kernel works on the queries of a head side by side, 16 at a time, and torch's products of
+# single rows are faster than leaving most of those places empty (docs/log.md, Attention).
+_FEW_QUERIES = 4
+
 
 def causal_attention(
     query: Tensor,
@@ -27,9 +31,9 @@ def causal_attention(
 ) -> Tensor:
     """softmax(query @ key^T * scale) @ value over the keys that are not in the future.
 
-    query    (B, H, T, D)      float32 | bfloat16 natively on the CPU; other dtypes and devices run
-                               on torch. Any strides; a last dimension that is not contiguous is
-                               copied
+    query    (B, H, T, D)      float32 | bfloat16 natively on the CPU; other dtypes and devices, and
+                               T up to 4, run on torch. Any strides; a last dimension that is not
+                               contiguous is copied
     key      (B, H, S, D)      with enable_gqa (B, H / n, S, D): n query heads share a key head
     value    (B, H, S, Dv)     as key
     returns  (B, H, T, Dv)     dtype of query
@@ -72,7 +76,8 @@ def causal_attention(
 
     query, key, value = _autocast(query, key, value)
     if name is None:
-        name = "cpp" if _why_not_cpp(query, key, value) is None else "torch"
+        few = query.shape[2] <= _FEW_QUERIES
+        name = "torch" if few or _why_not_cpp(query, key, value) is not None else "cpp"
         if native.missing is not None:
             native.warn_missing()
     elif name == "cpp" and (reason := _why_not_cpp(query, key, value)) is not None:

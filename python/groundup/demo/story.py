@@ -9,6 +9,7 @@ table.json        demo.json         the race, and everything that was measured
 import dataclasses
 import json
 import platform
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def tell(wish: Wish, screen: Screen) -> dict[str, Any]:
     screen.station("Done")
     screen.line(f"{record['seconds']:.0f} s in all; everything is in {wish.out}:")
     screen.line("  tokenizer.json  data/  checkpoints/  metrics.jsonl  loss.png  sample.txt")
-    screen.line(f'Try: groundup sample {wish.out} --prompt "import "')
+    prompt = "" if wish.text else ' --prompt "import "'
+    screen.line(f"Try: groundup sample {shlex.quote(str(wish.out))}{prompt}")
     if not verdict.beaten:
         screen.line("The model did NOT beat the bigram; give it more --seconds.", "bold red")
     return record

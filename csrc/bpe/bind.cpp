@@ -54,27 +54,45 @@ struct PyChunkCounts {
     add(held.texts, cut, n);
   }
 
-  std::size_t add_file(const std::string& path, const std::string& pattern, int threads) {
+  // Any path that open() takes: what Python names files with, undecodable names included.
+  std::size_t add_file(const py::object& path, const std::string& pattern, int threads) {
     const bpe::Pattern cut = pattern_named(pattern);
     const std::size_t n = n_threads(threads);
+    PyObject* encoded = nullptr;
+    if (!PyUnicode_FSConverter(path.ptr(), &encoded)) throw py::error_already_set();
+    const auto name = py::reinterpret_steal<py::bytes>(encoded).cast<std::string>();
     const Alone alone(busy);
+    bool finished = true;
+    std::size_t n_bytes = 0;
     try {
-      const bpe::MappedFile file(path);
-      std::size_t invalid;
-      {
-        const py::gil_scoped_release release;
-        invalid = bpe::find_invalid_utf8(file.begin(), file.size());
+      const py::gil_scoped_release release;
+      const bpe::Interrupted asks = interrupted;
+      bpe::TextFile file(name, cut, asks);
+      while (finished) {
+        const Text part = file.next();
+        if (part.size == 0) break;
+        n_bytes += part.size;
+        finished = counts.add_texts({part}, cut, n, asks);
       }
-      if (invalid != file.size())
-        throw py::value_error(path + ": expected UTF-8, but byte " + std::to_string(invalid) +
-                              " is not; convert the file (iconv -f ENCODING -t UTF-8).");
-      add({{file.begin(), file.size()}}, cut, n);
-      return file.size();
+    } catch (const bpe::Interruption&) {
+      finished = false;
+    } catch (const bpe::InvalidUtf8& invalid) {
+      const auto shown = py::str(py::reinterpret_steal<py::object>(
+          PyUnicode_DecodeFSDefaultAndSize(name.data(), static_cast<Py_ssize_t>(name.size()))));
+      PyErr_SetObject(
+          PyExc_ValueError,
+          py::str("{}: expected UTF-8, but byte {} is not; convert the file (iconv -f ENCODING "
+                  "-t UTF-8).")
+              .format(shown, invalid.offset)
+              .ptr());
+      throw py::error_already_set();
     } catch (const std::system_error& error) {
       errno = error.code().value();
-      PyErr_SetFromErrnoWithFilename(PyExc_OSError, path.c_str());
+      PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path.ptr());
       throw py::error_already_set();
     }
+    if (!finished) throw py::error_already_set();
+    return n_bytes;
   }
 
   void add_chunks(const py::sequence& chunks, const py::sequence& numbers) {

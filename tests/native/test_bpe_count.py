@@ -1,5 +1,6 @@
 """Chunk counts are exact, in order of first appearance, whatever the threads."""
 
+import os
 import threading
 from collections import Counter
 
@@ -74,6 +75,52 @@ def test_a_file_counts_as_its_text(tmp_path):
     counts = _C.ChunkCounts()
     assert counts.add_file(str(path), "gpt4", 2) == path.stat().st_size
     assert counts.items() == slow_counts([prose(1000)], "gpt4")
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "gpt4", "gpt4o", "indic-math", "none"])
+def test_a_file_read_in_parts_counts_as_its_text(tmp_path, pattern):
+    text = "the  cat's é नमस्ते 12345 x² \n\n don't\r\n😀 a\t" * 700_000  # more than one part
+    path = tmp_path / "long.txt"
+    path.write_bytes(text.encode())
+    of_file = _C.ChunkCounts()
+    assert of_file.add_file(str(path), pattern, 2) == path.stat().st_size > 1 << 25
+    of_text = counted([text], pattern, 2)
+    assert of_file.items() == of_text.items()
+    assert (of_file.n_chunks, of_file.n_bytes) == (of_text.n_chunks, of_text.n_bytes)
+    with path.open("ab") as file:
+        file.write(b"\xe0\xa4")
+    with pytest.raises(ValueError, match=f"byte {len(text.encode())} is not"):
+        _C.ChunkCounts().add_file(str(path), pattern, 2)
+
+
+def test_a_file_cut_short_while_it_is_counted_does_not_end_the_process(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"the cat sat on the mat\n" * 3_000_000)
+    cutter = threading.Timer(0.02, os.truncate, [path, 10])
+    cutter.start()
+    _C.ChunkCounts().add_file(str(path), "gpt4", 2)
+    cutter.join()
+
+
+def test_a_pipe_is_counted_while_a_thread_of_the_same_process_writes_it(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=["the cat " * 100_000], daemon=True)
+    writer.start()
+    counts = _C.ChunkCounts()
+    assert counts.add_file(str(path), "gpt2", 1) == 800_000
+    writer.join()
+
+
+def test_a_file_is_opened_by_its_whole_name(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9"  # latin-1: no UTF-8
+    with open(name, "wb") as file:
+        file.write(b"\xff")
+    with pytest.raises(ValueError, match=r"caf.*expected UTF-8, but byte 0"):
+        _C.ChunkCounts().add_file(os.fsdecode(name), "gpt2", 1)
+    (tmp_path / "a").write_text("text")
+    with pytest.raises(ValueError, match="null byte"):
+        _C.ChunkCounts().add_file(f"{tmp_path}/a\0b", "gpt2", 1)
 
 
 def test_an_empty_file_adds_nothing(tmp_path):

@@ -54,13 +54,13 @@ struct HeldTexts {
   explicit HeldTexts(const py::sequence& sequence) {
     if (PyUnicode_Check(sequence.ptr()))
       throw py::type_error("texts: expected a sequence of str, got one str; pass [text].");
-    for (const py::handle item : sequence) {
+    for (const py::object item : sequence) {
       if (!PyUnicode_Check(item.ptr()))
         throw py::type_error("texts: expected str, got " +
                              std::string(Py_TYPE(item.ptr())->tp_name) + " at index " +
                              std::to_string(held.size()) + ".");
       texts.push_back(utf8_of(item));
-      held.push_back(py::reinterpret_borrow<py::object>(item));
+      held.push_back(item);
     }
   }
   std::vector<py::object> held;

@@ -32,7 +32,7 @@ py::list to_list(const IdBuffer& ids) {
 std::vector<std::string> token_bytes(const py::sequence& tokens) {
   std::vector<std::string> bytes;
   bytes.reserve(py::len(tokens));
-  for (const py::handle token : tokens) {
+  for (const py::object token : tokens) {
     char* at;
     Py_ssize_t n;
     if (PyBytes_AsStringAndSize(token.ptr(), &at, &n) != 0) throw py::error_already_set();
@@ -186,7 +186,7 @@ struct PyEncoder {
   py::list decode_batch(const py::sequence& batch, int threads) const {
     const std::size_t n = n_threads(threads);
     std::vector<py::array_t<std::uint32_t, py::array::c_style>> held;
-    for (const py::handle ids : batch)
+    for (const py::object ids : batch)
       held.push_back(exact_array<std::uint32_t>(ids, "ids", "uint32", 1));
     std::vector<std::string> bytes(held.size());
     bool finished;

@@ -3,6 +3,7 @@
 import base64
 import multiprocessing
 import sysconfig
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -325,3 +326,20 @@ def test_a_vocabulary_that_cannot_work_is_refused(tokens, merges, error, message
 def test_bad_arguments_are_refused_in_a_sentence(call, error, message):
     with pytest.raises(error, match=message):
         call(trained("gpt2").ours)
+
+
+def test_a_sequence_that_makes_its_items_anew_is_held_while_it_is_read():
+    class Squares(Sequence):
+        def __len__(self):
+            return 300
+
+        def __getitem__(self, i):
+            if not 0 <= i < len(self):
+                raise IndexError(i)
+            return f"é{i * i} " * 40
+
+    encoder = _C.BpeEncoder(BYTES, np.zeros((0, 3), np.uint32), "gpt2", False)
+    lists = encoder.encode_batch(Squares(), 2)
+    assert [bytes(ids).decode() for ids in lists] == list(Squares())
+    rows = np.arange(400, dtype=np.uint32).reshape(40, 10) % 128
+    assert encoder.decode_batch(rows, 2) == [bytes(row.tolist()) for row in rows]

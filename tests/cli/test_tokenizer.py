@@ -105,6 +105,23 @@ def test_errors_are_one_sentence_on_stderr(book, tmp_path, monkeypatch, capsys, 
     assert told.count("\n") == 1
 
 
+def test_text_that_is_not_utf8_is_refused(book, capsys, monkeypatch):
+    told = _told(capsys, "encode", book / "words.json", "caf\udce9", code=1)
+    assert "text: expected UTF-8, but it holds bytes that are not; convert it first" in told
+    monkeypatch.setattr("sys.stdin", io.StringIO("caf\udce9"))
+    assert "expected UTF-8" in _told(capsys, "encode", book / "words.json", code=1)
+
+
+def test_what_cannot_be_written_is_told_before_any_training(book, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Tokenizer, "train_files", None)  # not reached
+    told = _told(capsys, "train", book / "book.txt", "--out", tmp_path, code=1)
+    assert f"out: expected a file to write, got the folder {tmp_path}" in told
+    monkeypatch.setattr("os.access", lambda *_: False)
+    out = tmp_path / "tok.json"
+    told = _told(capsys, "train", book / "book.txt", "--out", out, code=1)
+    assert f"{out}: Permission denied" in told
+
+
 def test_help_has_an_example_of_every_command(capsys):
     for command in ("train", "encode", "decode", "explain", "compare"):
         assert f"Example: groundup tokenizer {command}" in _told(capsys, command, "--help")

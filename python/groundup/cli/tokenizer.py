@@ -1,6 +1,8 @@
 """Train a tokenizer, encode and decode with one, explain its tokens, compare several."""
 
+import errno
 import json as json_format
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +66,7 @@ def train(
 
     if not text:
         raise ValueError("text: expected at least one file or folder; name a UTF-8 text file")
+    _check_writable(out)  # before the work that would be lost
     files = [file for path in text for file in _files_of(path)]
     n_bytes = sum(file.stat().st_size for file in files)
     console = Console(stderr=True)
@@ -317,7 +320,22 @@ def _text_of(text: str | None, file: Path | None) -> str:
         raise ValueError("encode: expected a text or --file, got both")
     if file is not None:
         return read_text(file)
-    return sys.stdin.read() if text is None else text
+    given = sys.stdin.read() if text is None else text
+    try:
+        given.encode()
+    except UnicodeEncodeError:  # Python shows bytes of arguments and stdin that are no text so
+        raise ValueError(
+            "text: expected UTF-8, but it holds bytes that are not; convert it first"
+        ) from None
+    return given
+
+
+def _check_writable(out: Path) -> None:
+    if out.is_dir():
+        raise ValueError(f"out: expected a file to write, got the folder {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(out))
 
 
 def _plain(explained: object) -> Any:

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from groundup.tokenizer import Tokenizer
+
 
 @given(st.data())
 def test_any_ids_decode_to_their_bytes(trained, data):
@@ -26,6 +28,14 @@ def test_a_stream_never_shows_half_a_character(trained):
     assert stream.decode([0xE2, 0x82, 0xAC]) == "€"
     assert stream.decode(np.array([65, 66])) == "AB"
     assert stream.decode(trained.eot_token) == "<|endoftext|>"
+
+
+def test_a_stream_takes_the_ids_that_numpy_and_torch_give():
+    torch = pytest.importorskip("torch")
+    tok = Tokenizer.train([], 256)
+    stream = tok.stream_decoder()
+    ids = [np.int64(104), np.uint32(105), torch.tensor(33), torch.tensor([33, 33]), np.array([46])]
+    assert "".join(map(stream.decode, ids)) == "hi!!!."
 
 
 def test_errors_chooses_what_half_a_character_does(trained):

@@ -102,6 +102,18 @@ def test_patterns_are_known_by_the_spellings_of_others():
         assert find_pattern(pattern).name == name
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (r"(?r)\w+ ?", r"reads from right to left.*leave out \(\?r\)"),
+        ("a\ud800", "expected Unicode"),
+    ],
+)
+def test_a_regex_that_would_lose_text_is_refused(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        find_pattern(pattern)
+
+
 def test_what_a_pattern_leaves_out_is_kept():
     tok = Tokenizer.train(["abc 123 abc 123"], 270, pattern=r"[a-z]+")
     assert _chunks_of("ab 12 cd!", "none") == ["ab 12 cd!"]

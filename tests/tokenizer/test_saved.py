@@ -156,6 +156,19 @@ def test_what_is_no_tokenizer_is_told_in_a_sentence(tmp_path, contents, message)
         Tokenizer.load(path)
 
 
+def test_a_large_hostile_file_is_refused_at_once(written, tmp_path):
+    path = tmp_path / "hostile.json"
+    keys = ",".join(f'"{i}":0' for i in range(200_000))
+    path.write_text(f'{{{keys},"199999":0}}')
+    with pytest.raises(ValueError, match="the key '199999' stands twice"):
+        Tokenizer.load(path)
+    fields = json.loads(written.read_text(encoding="utf-8"))
+    doubling = [[97, 97, 256, 1], *([255 + i, 255 + i, 256 + i, 1] for i in range(1, 200_000))]
+    path.write_text(json.dumps({**fields, "merges": doubling, "seen": {}}))
+    with pytest.raises(ValueError, match="its tokens would take more than 256 MiB"):
+        Tokenizer.load(path)
+
+
 def test_a_folder_and_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match="expected a file, got a folder"):
         Tokenizer.load(tmp_path)

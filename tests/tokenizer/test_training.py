@@ -207,6 +207,31 @@ def test_bad_texts_are_told_in_a_sentence(tmp_path):
             Tokenizer.train_from_counts(counts, 300)
 
 
+def test_counts_that_the_sums_cannot_hold_are_a_value_error():
+    many = {b"ab%d" % i: 2**62 - 1 for i in range(5)}
+    with pytest.raises(ValueError, match=r"sum to less than 2\^62; divide all counts"):
+        Tokenizer.train_from_counts(many, 300)
+    with pytest.raises(ValueError, match=r"counts: expected a mapping of bytes .*, got list"):
+        Tokenizer.train_from_counts([(b"ab", 3)], 300)
+
+
+def test_special_tokens_have_an_order_and_are_judged_before_any_work():
+    def unread():
+        raise AssertionError("the texts were read")
+        yield
+
+    for names in ({"<a>", "<b>"}, iter(["<a>"]), None):
+        with pytest.raises(ValueError, match="special_tokens: expected a list of names, whose"):
+            Tokenizer.train(unread(), 300, special_tokens=names)
+    with pytest.raises(ValueError, match="is not Unicode text"):
+        Tokenizer.train(unread(), 300, special_tokens=["\ud800"])
+
+
+def test_any_number_of_threads_is_served():
+    tok = Tokenizer.train(["the cat sat on the mat"], 260, threads=2**70)
+    assert tok.encode_batch(["the", "cat"], num_threads=2**70) == tok.encode_batch(["the", "cat"])
+
+
 def test_texts_with_lone_surrogates_are_trained_on_as_they_are_encoded():
     broken = Tokenizer.train(["\ud83d ab", "ab \ud83d\ude42"], 270)
     assert broken == Tokenizer.train(["\ufffd ab", "ab 🙂"], 270)

@@ -132,10 +132,17 @@ def find_pattern(pattern: str) -> Pattern:
             f"pattern: expected one of {', '.join(PATTERNS)} or a regular expression, "
             f"got {pattern!r}."
         )
+    if any("\ud800" <= character <= "\udfff" for character in pattern):
+        raise ValueError(f"pattern: expected Unicode text, got {pattern!r}.")
     try:
-        regex.compile(pattern)
+        flags = regex.compile(pattern).flags
     except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(f"pattern: {pattern!r} is no regular expression: {error}.") from None
+    if flags & regex.REVERSE:
+        raise ValueError(
+            f"pattern: {pattern!r} reads from right to left; text is cut from left to right, so "
+            "leave out (?r)."
+        )
     return Pattern(None, pattern)
 
 

@@ -1,7 +1,9 @@
 """Text as it arrives: ids decoded one at a time, and long text encoded a piece at a time."""
 
 import codecs
+import operator
 from collections.abc import Callable, Iterable, Iterator
+from typing import SupportsIndex
 
 import regex
 from numpy.typing import ArrayLike
@@ -26,9 +28,12 @@ class StreamDecoder:
         self._decode_bytes = decode_bytes
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors)
 
-    def decode(self, ids: int | Iterable[int]) -> str:
-        """The text completed by one more id, or by several."""
-        more = [ids] if isinstance(ids, int) else list(ids)
+    def decode(self, ids: SupportsIndex | Iterable[int]) -> str:
+        """The text completed by one more id, also NumPy's and torch's, or by several."""
+        try:
+            more = [operator.index(ids)]  # type: ignore[arg-type]
+        except TypeError:
+            more = list(ids)  # type: ignore[arg-type]
         return self._utf8.decode(self._decode_bytes(more))
 
     def finish(self) -> str:

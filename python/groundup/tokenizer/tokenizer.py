@@ -74,7 +74,7 @@ class Tokenizer:
         pattern        how text is cut before merging: a name in PATTERNS or a regex
         ties           which of equally frequent pairs is merged: "smallest_pair" by ids (as
                        rustbpe), "huggingface" (as theirs), "first_seen" (as minbpe)
-        threads        None for one per core; the result does not depend on it
+        threads        None for one per core, 1024 at most; the result does not depend on it
 
         ValueError in a sentence for any argument that does not fit. Source: Sennrich et al.
         2016; Zero to Hero, "Let's build the GPT tokenizer".

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundup.reference.bpe import TIES
-from groundup.tokenizer.engine import Chunks, default_threads, new_chunks
+from groundup.tokenizer.engine import Chunks, default_threads, new_chunks, without_surrogates
 from groundup.tokenizer.patterns import Pattern, find_pattern
 from groundup.tokenizer.vocabulary import (
     MAX_IDS,
@@ -16,6 +16,9 @@ from groundup.tokenizer.vocabulary import (
     checked,
     tokens_of_merges,
 )
+
+MAX_THREADS = 1024  # more gain nothing anywhere, and each holds memory of its own
+_MAX_WINDOWS = 1 << 62  # what the engine's sums hold
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,17 @@ class Plan:
                 f"special_tokens: expected a list of names, got one text; pass "
                 f"[{self.special_tokens!r}]."
             )
+        if not isinstance(self.special_tokens, Sequence):
+            raise ValueError(
+                "special_tokens: expected a list of names, whose order gives their ids, got "
+                f"{self.special_tokens!r:.60}."
+            )
         names = list(self.special_tokens)
         for name in names:
             if not isinstance(name, str) or not name:
                 raise ValueError(f"special_tokens: expected names, got {name!r}.")
+            if without_surrogates(name) != name:
+                raise ValueError(f"special_tokens: {name!r} is not Unicode text.")
         if len(set(names)) < len(names):
             repeated = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"special_tokens: {repeated!r} is listed twice.")
@@ -71,7 +81,7 @@ def threads_or_default(threads: int | None, argument: str = "num_threads") -> in
         return default_threads()
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"{argument}: expected a whole number from 1, or None, got {threads!r}.")
-    return threads
+    return min(threads, MAX_THREADS)
 
 
 def from_texts(texts: Iterable[str], plan: Plan) -> tuple[Vocabulary, Chunks]:
@@ -96,12 +106,24 @@ def from_files(paths: Iterable[str | os.PathLike[str]], plan: Plan) -> tuple[Voc
 
 
 def from_counts(counts: Mapping[bytes, int], plan: Plan) -> tuple[Vocabulary, Chunks]:
+    if not isinstance(counts, Mapping):
+        raise ValueError(
+            f"counts: expected a mapping of bytes to how often they occur, got "
+            f"{type(counts).__name__}."
+        )
+    n_windows = 0
     for chunk, count in counts.items():
         if not isinstance(chunk, bytes) or not isinstance(count, int) or not 0 <= count < 1 << 62:
             raise ValueError(
                 "counts: expected bytes and how often they occur (below 2^62), got "
                 f"{chunk!r}: {count!r}."
             )
+        n_windows += len(chunk) * count
+    if n_windows >= _MAX_WINDOWS:
+        raise ValueError(
+            "counts: expected bytes times counts to sum to less than 2^62; divide all counts by "
+            "one factor."
+        )
     chunks = new_chunks()
     chunks.add_counts(counts)
     return _trained(chunks, find_pattern(plan.pattern), plan), chunks

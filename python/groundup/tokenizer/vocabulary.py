@@ -96,6 +96,7 @@ def merge_rows(rows: Iterable[Sequence[int]]) -> Merges:
 def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
     """The bytes of ids 0 to 255 and of every merge, each of which makes the next id."""
     lengths = [1] * N_BYTES
+    n_bytes = N_BYTES
     for row, (left, right, new) in enumerate(merges.tolist()):
         if max(left, right) >= len(lengths) or new != len(lengths):
             raise ValueError(
@@ -103,8 +104,11 @@ def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
                 f"below {len(lengths)} and make that one."
             )
         lengths.append(lengths[left] + lengths[right])
-    if sum(lengths) > MAX_TOKEN_BYTES:
-        raise ValueError(f"{source}: its tokens would take more than {MAX_TOKEN_BYTES >> 20} MiB.")
+        n_bytes += lengths[-1]
+        if n_bytes > MAX_TOKEN_BYTES:  # at once: lengths of a million digits follow
+            raise ValueError(
+                f"{source}: its tokens would take more than {MAX_TOKEN_BYTES >> 20} MiB."
+            )
     tokens = [bytes([byte]) for byte in range(N_BYTES)]
     for left, right, _ in merges.tolist():
         tokens.append(tokens[left] + tokens[right])

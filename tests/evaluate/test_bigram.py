@@ -112,3 +112,10 @@ def test_unsigned_shard_tokens_are_counted_without_overflow() -> None:
     tokens = np.tile(np.array([60_000, 65_535], np.uint16), 20)
     bigram = fit_bigram(tokens, 65_536)
     assert bigram.probability(60_000, 65_535) > 0.9
+
+
+@pytest.mark.parametrize(("last", "following"), [(-1, 0), (0, -1), (4, 0), (0, 4)])
+def test_an_id_out_of_range_has_no_probability(last: int, following: int) -> None:
+    bigram = fit_bigram([1, 2, 3] * 10, 4)
+    with pytest.raises(ValueError, match=r"ids: expected them in \[0, 4\), got"):
+        bigram.probability(last, following)

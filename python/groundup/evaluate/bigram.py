@@ -44,8 +44,14 @@ class Bigram:
         """p(following | last), float64, for ids of equal shape; sums to 1 over `following`.
 
         After a token that training never continued, the single-token distribution alone.
+        Raises ValueError for an id out of range.
         """
         last_ids, next_ids = np.asarray(last, np.int64), np.asarray(following, np.int64)
+        for ids in (last_ids, next_ids):
+            if ids.size and not 0 <= ids.min() <= ids.max() < self.n_vocab:
+                raise ValueError(
+                    f"ids: expected them in [0, {self.n_vocab}), got {ids.min()} to {ids.max()}"
+                )
         seen, base = self._parts(last_ids, next_ids)
         weight = np.where(self.history[last_ids] > 0, self.weight, 0.0)
         return weight * seen + (1 - weight) * base

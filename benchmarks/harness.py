@@ -147,15 +147,27 @@ def save(op: str, records: Sequence[dict[str, Any]], folder: Path | None = None)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "runs": []}
     if path.exists():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise ValueError(
-                f"{path}: expected format {FORMAT}, got {content.get('format')!r}; move it away"
-            )
+        content = _results(path)
     run = {"op": op, "at": machine.now(), **machine.describe(), "cases": list(records)}
     content["runs"].append(run)
     write_json(path, content)
     return path
+
+
+def _results(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, but {error}; move it away") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object, got {str(content)[:40]}; move it away")
+    if content.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: expected format {FORMAT}, got {content.get('format')!r}; move it away"
+        )
+    if not isinstance(content.get("runs"), list):
+        raise ValueError(f"{path}: expected the runs so far under 'runs'; move it away")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -113,6 +113,18 @@ def test_a_results_file_of_another_format_is_not_overwritten(tmp_path: Path) -> 
     assert path.read_text() == '{"format": 99}'
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [("{", "expected JSON"), ("[]", "expected an object"), ('{"format": 1}', "under 'runs'")],
+)
+def test_a_damaged_results_file_is_named(tmp_path: Path, written: str, message: str) -> None:
+    path = tmp_path / machine.machine_name() / f"{machine.today()}.json"
+    path.parent.mkdir()
+    path.write_text(written)
+    with pytest.raises(ValueError, match=rf"\.json: .*{message}.*; move it away"):
+        harness.save("sum", [], tmp_path)
+
+
 def test_the_table_is_plain_in_a_pipe_and_fits_eighty_columns(tmp_path: Path) -> None:
     record = harness.measure(sleepless(), rounds=7)
     with (tmp_path / "out.txt").open("w") as file:

@@ -139,3 +139,13 @@ def test_inductor_gives_the_eager_result():
         eager = loss_and_gradient(lambda x, t, w: gu.cross_entropy(x * 2, t, w), logits, target)
         torch.testing.assert_close(result, eager)
     assert counter.frame_count <= 2
+
+
+@needs_native
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
+def test_a_jit_trace_records_the_operator_and_not_one_result(grad):
+    logits, target = problem()
+    traced = torch.jit.trace(gu.cross_entropy, (logits.detach().requires_grad_(grad), target))
+    other = torch.randn_like(logits)
+    torch.testing.assert_close(traced(other, target), gu.cross_entropy(other, target))

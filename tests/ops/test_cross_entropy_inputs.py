@@ -20,6 +20,20 @@ BAD = {
         TypeError,
         "target: expected a torch.Tensor, got list",
     ),
+    "no target": ((LOGITS, None), {}, TypeError, "target: expected a torch.Tensor, got NoneType"),
+    "no input": ((None, TARGET), {}, TypeError, "input: expected a torch.Tensor, got NoneType"),
+    "ignore_index is no int": (
+        (LOGITS, TARGET),
+        {"ignore_index": None},
+        TypeError,
+        "ignore_index: expected an int, got NoneType",
+    ),
+    "ignore_index is beyond int64": (
+        (LOGITS, TARGET),
+        {"ignore_index": 1 << 63},
+        ValueError,
+        "ignore_index: expected a 64-bit integer, got 9223372036854775808",
+    ),
     "three dimensions": (
         (torch.zeros(2, 2, 7), TARGET),
         {},
@@ -264,6 +278,26 @@ def test_a_dispatch_mode_sees_the_operator():
     with Watch():
         gu.cross_entropy(LOGITS, TARGET)
     assert any("cross_entropy" in name for name in seen)
+
+
+def released(tensor):
+    tensor = tensor.clone()
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+def lazy_zeros(tensor):
+    return torch._efficientzerotensor(tuple(tensor.shape), dtype=tensor.dtype)
+
+
+@pytest.mark.skipif(native.missing is not None, reason=str(native.missing))
+@pytest.mark.parametrize("without_memory", [released, lazy_zeros])
+@pytest.mark.parametrize("which", ["input", "target", "weight"])
+def test_a_tensor_without_memory_is_refused_and_not_read(without_memory, which):
+    tensors = {"input": LOGITS, "target": TARGET, "weight": torch.ones(7)}
+    tensors[which] = without_memory(tensors[which])
+    with pytest.raises(ValueError, match=f"{which}: expected a tensor with memory, got one of sha"):
+        gu.cross_entropy(*tensors.values())
 
 
 @pytest.mark.skipif(native.missing is not None, reason=str(native.missing))

@@ -65,11 +65,13 @@ def cross_entropy(
         plain = gate.admit("cross_entropy", _NAMES, input, target, weight)
     check_tensors(input, target, weight)
     if not (
-        0.0 <= label_smoothing <= 1.0
+        isinstance(ignore_index, int)
+        and -(1 << 63) <= ignore_index < 1 << 63
+        and 0.0 <= label_smoothing <= 1.0
         and 0.0 <= lse_square_scale < math.inf
         and (softcap is None or 0.0 < softcap < math.inf)
     ):
-        raise out_of_range(label_smoothing, lse_square_scale, softcap)
+        raise out_of_range(ignore_index, label_smoothing, lse_square_scale, softcap)
     options = (ignore_index, code, label_smoothing, lse_square_scale, softcap or 0.0)
 
     if name is None:

@@ -10,6 +10,10 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 def check_tensors(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Raise a ValueError or TypeError unless shapes, dtypes and devices fit together."""
+    if input is None or target is None:  # the gate lets None pass, which weight may be
+        raise TypeError(
+            f"{'input' if input is None else 'target'}: expected a torch.Tensor, got NoneType"
+        )
     if input.dim() != 2:
         raise ValueError(
             f"input: expected shape (N, V), got {tuple(input.shape)}; use .view(-1, V)"
@@ -59,9 +63,13 @@ def check_tensors(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
 
 
 def out_of_range(
-    label_smoothing: float, lse_square_scale: float, softcap: float | None
-) -> ValueError:
-    """The error for the first of the three numbers that is not in its range."""
+    ignore_index: object, label_smoothing: float, lse_square_scale: float, softcap: float | None
+) -> ValueError | TypeError:
+    """The error for the first of the numbers that is not in its range."""
+    if not isinstance(ignore_index, int):
+        return TypeError(f"ignore_index: expected an int, got {type(ignore_index).__name__}")
+    if not -(1 << 63) <= ignore_index < 1 << 63:
+        return ValueError(f"ignore_index: expected a 64-bit integer, got {ignore_index}")
     if not 0.0 <= label_smoothing <= 1.0:
         return ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
     if not 0.0 <= lse_square_scale < math.inf:

@@ -56,7 +56,7 @@ def _forward(
     weight_pointer = 0
     if weight is not None:
         weight = weight.to(torch.float32).contiguous()
-        weight_pointer = weight.data_ptr()
+        weight_pointer = gate.address("weight", weight)
     n_rows, n_classes = input.shape
     if options[1]:
         loss = torch.empty_like(_NUMBER)
@@ -65,12 +65,12 @@ def _forward(
     statistics = torch.empty(2 * n_rows + 1, dtype=torch.float32, device=_CPU)
     lse = statistics.data_ptr()
     row = core.cross_entropy_forward_cpu(
-        input.data_ptr(),
+        gate.address("input", input),
         input.dtype is torch.bfloat16,
         n_rows,
         n_classes,
         input.stride(0),
-        target.data_ptr(),
+        gate.address("target", target),
         weight_pointer,
         *options,
         loss.data_ptr(),
@@ -97,22 +97,22 @@ def _backward(
     weight_pointer = 0
     if weight is not None:
         weight = weight.to(torch.float32).contiguous()
-        weight_pointer = weight.data_ptr()
+        weight_pointer = gate.address("weight", weight)
     n_rows, n_classes = input.shape
     dlogits = torch.empty_like(input)
     lse = statistics.data_ptr()
     core.cross_entropy_backward_cpu(
-        input.data_ptr(),
+        gate.address("input", input),
         input.dtype is torch.bfloat16,
         n_rows,
         n_classes,
         input.stride(0),
-        target.data_ptr(),
+        gate.address("target", target),
         weight_pointer,
         *options,
         lse,
         lse + 8 * n_rows,
-        dloss.data_ptr(),
+        gate.address("dloss", dloss),
         dlogits.data_ptr(),
         dlogits.stride(0),
     )

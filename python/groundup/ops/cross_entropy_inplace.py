@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundup.ops import dispatch
+from groundup.ops import dispatch, gate
 from groundup.ops.cross_entropy_torch import Options, bad_target
 from groundup.ops.native import core
 
@@ -88,13 +88,13 @@ class _CrossEntropyInPlace(torch.autograd.Function):
         loss = torch.empty(() if options[1] else n_rows, dtype=torch.float32, device=_CPU)
         denominator = torch.empty((), dtype=torch.float32, device=_CPU)
         row = core.cross_entropy_inplace_cpu(
-            input.data_ptr(),
+            gate.address("input", input),
             input.dtype is torch.bfloat16,
             n_rows,
             n_classes,
             n_classes,
-            target.data_ptr(),
-            0 if weight is None else weight.data_ptr(),
+            gate.address("target", target),
+            0 if weight is None else gate.address("weight", weight),
             *options,
             loss.data_ptr(),
             0,

@@ -18,8 +18,8 @@ def cross_entropy_reference(
         raise dispatch.cannot(
             "cross_entropy",
             "reference",
-            "it computes with NumPy, which torch.compile, dispatch modes and meta tensors hide the "
-            "values from",
+            "it computes with NumPy, which torch.compile, torch.jit.trace, dispatch modes and meta "
+            "tensors hide the values from",
         )
     check_target(target, input.shape[1], options[0])
     apply = _CrossEntropy.apply

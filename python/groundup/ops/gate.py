@@ -25,7 +25,8 @@ def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
     forward-mode tangents. dtype, device and shape are the op's to check.
 
     Returns whether pointers may be taken right here. False for what has to go through torch.ops:
-    traced tensors, the meta device, active dispatch modes (FakeTensorMode, counters of flops).
+    traced tensors, the meta device, active dispatch modes (FakeTensorMode, counters of flops), and
+    torch.jit.trace, which records what torch is called with and nothing else.
     """
     compiling = torch.compiler.is_compiling()
     here = True
@@ -56,7 +57,24 @@ def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
         )
     if forward_ad._current_level >= 0:
         _refuse_tangents(op, names, tensors)
-    return here and not torch._C._len_torch_dispatch_stack()
+    return (
+        here and not torch._C._len_torch_dispatch_stack() and torch._C._get_tracing_state() is None
+    )
+
+
+def address(name: str, tensor: Tensor) -> int:
+    """Where the values of an admitted tensor lie.
+
+    Raises ValueError for one that has elements and no memory: torch's lazy zeros, and tensors whose
+    storage was released, as FSDP does.
+    """
+    pointer = tensor.data_ptr()
+    if not pointer and tensor.numel():
+        raise ValueError(
+            f"{name}: expected a tensor with memory, got one of shape {tuple(tensor.shape)} "
+            "without: its storage was released, or its zeros are lazy, which .clone() remedies"
+        )
+    return pointer
 
 
 def expect_tensors(names: tuple[str, ...], *tensors: Tensor | None) -> None:

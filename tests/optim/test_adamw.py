@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -239,3 +240,42 @@ def test_complex_and_sparse_parameters_raise(param, kind):
 def test_bad_options_raise_a_sentence(options, message):
     with pytest.raises(ValueError, match=message):
         gu.optim.AdamW(parameters(), **options)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))],  # noqa: S301
+    ids=["deepcopy", "pickle"],
+)
+def test_a_copy_goes_on_with_the_same_options(copied):
+    ours = parameters()
+    optimizer = gu.optim.AdamW(
+        ours, max_grad_norm=0.5, zero_grad_after_step=True, state_dtype=torch.bfloat16
+    )
+    train(optimizer, ours, 3)
+    twin = copied(optimizer)
+    theirs = twin.param_groups[0]["params"]
+    train(optimizer, ours, 3, start=3)
+    train(twin, theirs, 3, start=3)
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=0)
+    assert twin.grad_norm == optimizer.grad_norm
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_a_grad_scalers_factor_does_not_count_in_the_norm(fused):
+    ours, theirs = parameters(), parameters()
+    optimizer = gu.optim.AdamW(ours, eps=0.1, fused=fused, max_grad_norm=0.5)
+    plain = torch.optim.AdamW(theirs, eps=0.1, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for step in range(3):
+        set_gradients(theirs, step)
+        norm = nn.utils.clip_grad_norm_(theirs, 0.5)
+        plain.step()
+        set_gradients(ours, step)
+        scaler.scale(torch.zeros(()))  # the factor comes into being with its first use
+        for param in ours:
+            param.grad.mul_(1024.0)
+        scaler.step(optimizer)
+        scaler.update()
+        torch.testing.assert_close(optimizer.grad_norm, norm)
+    torch.testing.assert_close(ours, theirs)

@@ -83,6 +83,12 @@ class AdamW(torch.optim.AdamW):
             fused=fused,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copy and pickle take along: torch's part, and our options."""
+        own = ("max_grad_norm", "zero_grad_after_step", "state_dtype", "grad_norm")
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, **{name: getattr(self, name) for name in own}, "_pending": []}
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; raises TypeError for a complex or sparse parameter."""
         super().add_param_group(param_group)
@@ -102,6 +108,7 @@ class AdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._pending.clear()  # of a step that raised
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         for param in params:
             if param.grad.layout is not torch.strided:
@@ -110,6 +117,12 @@ class AdamW(torch.optim.AdamW):
                     f"shape {tuple(param.shape)}; build its Embedding with sparse=False"
                 )
         if self.max_grad_norm is not None:
+            # GradScaler leaves its factor to a fused step, and the norm is that of the gradients
+            # without it.
+            if (scale := getattr(self, "grad_scale", None)) is not None:
+                for param in params:
+                    param.grad.div_(scale)
+                self.grad_scale = None
             self.grad_norm = torch.nn.utils.clip_grad_norm_(params, self.max_grad_norm)
         _torch_step(self)
         with torch.no_grad():

@@ -241,6 +241,12 @@ BAD = {
         ValueError,
         "enable_gqa: expected the 4 query heads to be a multiple of the key heads, got 3",
     ),
+    "scale": (
+        lambda q, k, v: (q, k, v),
+        {"scale": float("nan")},
+        ValueError,
+        "scale: expected a finite number or None, got nan",
+    ),
     "dropout": (
         lambda q, k, v: (q, k, v),
         {"dropout_p": 1.0},
@@ -288,3 +294,9 @@ def test_autocast_admits_mixed_dtypes():
     torch.testing.assert_close(
         out.float(), gu.causal_attention(query, key, value), rtol=0.05, atol=0.05
     )
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5])
+@pytest.mark.parametrize("softcap", [None, 5.0])
+def test_a_scale_may_be_zero_or_negative(scale, softcap):
+    same(problem(), scale=scale, softcap=softcap)

@@ -58,6 +58,16 @@ X = torch.zeros(3, 8)
             ValueError,
             'approximate: expected "none" or "tanh", got \'erf\'',
         ),
+        (
+            lambda: gu.layer_norm(X.long(), 8),
+            TypeError,
+            "input: expected a floating point dtype, got torch.int64",
+        ),
+        (
+            lambda: gu.layer_norm(X, 8, [1.0] * 8),
+            TypeError,
+            "weight: expected a torch.Tensor, got list",
+        ),
         (lambda: gu.layer_norm(3.0, 8), TypeError, "input: expected a torch.Tensor, got float"),
         (
             lambda: gu.layer_norm(X, 7),

@@ -38,7 +38,7 @@ def causal_attention(
     value    (B, H, S, Dv)     as key
     returns  (B, H, T, Dv)     dtype of query
 
-    scale        multiplies the scores; None is 1 / sqrt(D)
+    scale        multiplies the scores, finite; None is 1 / sqrt(D)
     dropout_p    probability in [0, 1) of dropping a weight; applied whenever it is above 0, as
                  torch's scaled_dot_product_attention does: pass 0.0 in evaluation
     window_size  (left, right) as in flash-attn: a query at position p sees the keys in
@@ -62,7 +62,7 @@ def causal_attention(
         plain = False
     else:
         plain = gate.admit("causal_attention", _NAMES, query, key, value)
-    left = _check(query, key, value, dropout_p, enable_gqa, window_size, softcap, alignment)
+    left = _check(query, key, value, scale, dropout_p, enable_gqa, window_size, softcap, alignment)
     width = query.shape[3]
     options = Options(
         (1.0 / math.sqrt(width) if width else math.inf) if scale is None else float(scale),
@@ -125,6 +125,7 @@ def _check(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    scale: float | None,
     dropout_p: float,
     enable_gqa: bool,
     window_size: tuple[int, int] | None,
@@ -177,6 +178,8 @@ def _check(
         )
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p: expected a probability in [0, 1), got {dropout_p}")
+    if scale is not None and not -math.inf < scale < math.inf:
+        raise ValueError(f"scale: expected a finite number or None, got {scale}")
     if softcap is not None and not 0.0 < softcap < math.inf:
         raise ValueError(f"softcap: expected a positive finite number or None, got {softcap}")
     if alignment not in ("lower_right", "upper_left"):

@@ -39,9 +39,12 @@ def causal_attention_torch(query: Tensor, key: Tensor, value: Tensor, options: O
         last = first
     rows = query[:, :, first:last]
     offset += first
+    if scale <= 0.0:
+        # torch's causal kernel scales what it has masked: -inf times that is +inf or NaN.
+        rows, scale = (-rows, -scale) if scale < 0.0 else (rows * 0.0, 1.0)
 
     if softcap > 0.0 or first == last:
-        out = _explicit(rows, key, value, options._replace(offset=offset))
+        out = _explicit(rows, key, value, options._replace(scale=scale, offset=offset))
     elif left < 0 and offset == 0:
         out = F.scaled_dot_product_attention(
             rows, key, value, None, dropout_p, True, scale=scale, enable_gqa=shared

@@ -29,6 +29,8 @@ def layer_norm(
     dispatch.note("layer_norm", "torch")
     if not isinstance(input, Tensor):
         raise TypeError(f"input: expected a torch.Tensor, got {type(input).__name__}")
+    if not input.is_floating_point():
+        raise TypeError(f"input: expected a floating point dtype, got {input.dtype}")
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ValueError(
@@ -36,6 +38,8 @@ def layer_norm(
             f"{tuple(input.shape)}"
         )
     for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(
                 f"{name}: expected shape normalized_shape = {shape}, got {tuple(tensor.shape)}"

@@ -87,6 +87,8 @@ def test_what_cannot_be_sampled_is_told(run, tmp_path, capsys):
     assert "temperature: expected a number from 0 (greedy) up, got -1.0" in told
     assert "top_p: expected a probability" in _sample(capsys, run, "--top-p", 0, code=1)
     assert "max_new_tokens: expected 0 or more" in _sample(capsys, run, "--tokens", -1, code=1)
+    told = _sample(capsys, run, "--seed", 1 << 64, code=1)
+    assert "--seed: expected a whole number from 0 to 2**64 - 1, got 18446744073709551616" in told
     damaged = tmp_path / "run"
     shutil.copytree(run, damaged)
     weights = sorted((damaged / "checkpoints").iterdir())[-1] / "model.safetensors"

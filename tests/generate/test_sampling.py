@@ -65,3 +65,15 @@ def test_impossible_settings_are_told(settings, message):
 def test_nan_logits_are_told():
     with pytest.raises(ValueError, match="expected finite numbers, got nan or inf"):
         next_ids(torch.full((1, 4), float("nan")))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-45, 1.0])
+def test_no_temperature_hides_nan(temperature):
+    logits = torch.tensor([[0.0, float("nan"), 1.0]])
+    with pytest.raises(ValueError, match="expected finite numbers, got nan or inf"):
+        next_ids(logits, temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-45, 1e-38, 1e-20])
+def test_a_tiny_temperature_is_greedy_and_no_overflow(temperature):
+    assert (next_ids(LOGITS * 100, temperature) == 0).all()

@@ -47,6 +47,8 @@ def sample(
 
     gpt, words = load(model, tokenizer)
     generator = torch.Generator()
+    if seed is not None and not 0 <= seed < 1 << 64:
+        raise ValueError(f"--seed: expected a whole number from 0 to 2**64 - 1, got {seed}")
     if seed is None:
         seed = generator.seed()
     generator.manual_seed(seed)

@@ -14,7 +14,8 @@ def next_ids(
 ) -> Tensor:
     """Draw one id per row: logits (B, V) to ids (B, 1), int64.
 
-    temperature  > 0 divides the logits; 0 takes the likeliest token (the first, on a tie)
+    temperature  > 0 divides the logits; 0 (below 1e-30) takes the likeliest token (the first,
+                 on a tie)
     top_k        only the k likeliest tokens, and those that tie with the k-th
     top_p        in (0, 1]: only the fewest tokens whose probability reaches p, at least one;
                  it applies after top_k, as in transformers
@@ -23,7 +24,10 @@ def next_ids(
     """
     check_settings(temperature, top_k, top_p)
     logits = logits.float()
-    if temperature == 0:
+    logits = logits - logits.amax(dim=-1, keepdim=True)
+    if logits.isnan().any():
+        raise ValueError("logits: expected finite numbers, got nan or inf; has training diverged?")
+    if temperature < 1e-30:  # float32 can hardly divide by less
         return logits.argmax(dim=-1, keepdim=True)
     logits = logits / temperature
     if top_k is not None and top_k < logits.size(-1):
@@ -32,8 +36,6 @@ def next_ids(
     if top_p is not None and top_p < 1:
         logits = _nucleus(logits, top_p)
     probabilities = torch.softmax(logits, dim=-1)
-    if not torch.isfinite(probabilities).all():
-        raise ValueError("logits: expected finite numbers, got nan or inf; has training diverged?")
     return torch.multinomial(probabilities, 1, generator=generator)
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written under another name, made durable, then renamed."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -12,11 +13,15 @@ def write_atomic(path: str | os.PathLike[str], contents: bytes) -> None:
     `path`; then the folder itself is flushed, without which a power cut could forget the rename.
     Missing parent folders are made. Permissions are those of a file opened for writing, or of
     the file replaced; a symbolic link is followed, not replaced. On failure (OSError) the old
-    file stands untouched and nothing is left behind.
+    file stands untouched and nothing is left behind. What is there and no regular file, such as
+    /dev/null, is refused: renaming would put a file in its place.
     """
     target = Path(path)
     if target.is_symlink():
         target = target.resolve()
+    if target.exists() and not target.is_file():
+        kind = errno.EISDIR if target.is_dir() else errno.EINVAL
+        raise OSError(kind, "expected a regular file or none", str(target))
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".partial")

@@ -77,10 +77,25 @@ def test_what_cannot_be_trained_is_told(book, run, tmp_path, capsys):
     assert "n_layer is 1 there and 2 here; resume with the sizes the run began with" in told
     told = _refused(capsys, "--data", book / "data", "--out", tmp_path, "--vocab-size", 3)
     assert "vocab_size: expected at least the 300 of the tokens" in told
+    told = _refused(capsys, "--data", book / "data", "--out", tmp_path, "--vocab-size", 10**14)
+    assert "out of memory; make the model, the batch or the text smaller" in told
+
+
+def test_json_of_a_run_without_a_validation_loss_is_json(book, small, tmp_path, capsys):
+    args = ["--data", str(book / "data"), "--out", str(tmp_path), *small, "--stop-at", "1"]
+    assert cli.main(["train", *args, "--json"]) == 0
+    assert '"validation_loss": null' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "words", [["--steps", "many"], ["--stepz", "3"], ["--device", "tpu"], ["--config"]]
+    "words",
+    [
+        ["--steps", "many"],
+        ["--stepz", "3"],
+        ["--device", "tpu"],
+        ["--config"],
+        ["--threads", "1025"],
+    ],
 )
 def test_misuse_exits_2(words, capsys):
     assert cli.main(["train", *words]) == 2

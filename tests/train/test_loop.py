@@ -12,6 +12,7 @@ import threading
 import pytest
 import torch
 
+from groundup.data.dataset import DatasetWriter
 from groundup.models import GPT
 from groundup.train import DivergedError, checkpoint, train
 from groundup.train.metrics import read_metrics
@@ -268,3 +269,43 @@ def test_resuming_with_other_sizes_or_other_data_is_told(config, dataset, tmp_pa
 def test_resuming_nothing_is_told(config):
     with pytest.raises(FileNotFoundError, match="expected a run of `groundup train`; it is"):
         train(config, resume=True)
+
+
+def test_validation_text_too_short_is_told_before_the_first_step(config, tmp_path):
+    with DatasetWriter(tmp_path / "short", vocab_size=61) as writer:
+        writer.add("train", [1, 2, 3] * 50)
+        writer.add("validation", [1, 2, 3])
+    train(config)
+    short = dataclasses.replace(config, data=tmp_path / "short")
+    with pytest.raises(ValueError, match=r"expected at least block_size \+ 1 = 17 for evaluation"):
+        train(short, overwrite=True)
+    assert checkpoint.find(config.out).name == "step-00000020"
+
+
+def test_overwriting_through_a_link_leaves_no_older_checkpoint(config, tmp_path):
+    train(config)
+    (config.out / "checkpoints").rename(tmp_path / "elsewhere")
+    (config.out / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    train(dataclasses.replace(config, steps=5), overwrite=True)
+    assert os.listdir(tmp_path / "elsewhere") == ["step-00000005"]
+
+
+def test_a_missing_extra_costs_no_run_that_is_there(config, monkeypatch):
+    train(config)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="TensorBoard is not installed"):
+        train(dataclasses.replace(config, tensorboard=True), overwrite=True)
+    assert checkpoint.find(config.out).name == "step-00000020"
+
+
+def test_a_part_of_a_run_is_not_resumed_as_if_it_were_one(config):
+    train(config, stop_at=5)
+    for part in ("checkpoints", "checkpoints/step-00000005"):
+        inside = dataclasses.replace(config, out=config.out / part)
+        with pytest.raises(FileNotFoundError, match=f"got a part of {config.out}; name that"):
+            train(inside, resume=True)
+
+
+def test_a_batch_beyond_memory_raises_at_once(config):
+    with pytest.raises(MemoryError):
+        train(dataclasses.replace(config, batch_size=1 << 50))

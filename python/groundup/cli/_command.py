@@ -94,12 +94,28 @@ def guard(call: Callable[[], int | None], prog: str) -> int:
         # The reader (`| head`) has left; the interpreter's own flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            f"{prog}: out of memory; make the model, the batch or the text smaller", file=sys.stderr
+        )
+        return 1
     except _EXPECTED as error:
         if os.environ.get("GROUNDUP_TRACEBACK", "0") not in ("", "0"):
             traceback.print_exc()
         print(f"{prog}: {sentence(error)}", file=sys.stderr)
         return 1
     return 0 if code is None else code
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # torch's allocators raise a plain RuntimeError on the CPU, and OutOfMemoryError on a GPU.
+    return (
+        isinstance(error, MemoryError)
+        or "can't allocate memory" in str(error)
+        or type(error).__name__ == "OutOfMemoryError"
+    )
 
 
 def sentence(error: BaseException) -> str:

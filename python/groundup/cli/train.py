@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json as json_format
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -79,12 +80,19 @@ def _base(args: Sequence[str]) -> TrainConfig:
 def _resumed(out: Path) -> TrainConfig:
     from groundup.train import checkpoint
 
-    path = checkpoint.find(out)
+    path = checkpoint.of_run(out)
     state = checkpoint.read_state(path)
     settings = state.get("config")
     if not isinstance(settings, dict):
         raise ValueError(f"{path / checkpoint.STATE}: the file is damaged")
     return TrainConfig().with_mapping(settings, str(path / checkpoint.STATE))
+
+
+def _plain(value: object) -> object:
+    """As JSON has it: it knows no NaN, which a run stopped before its first evaluation gives."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
 
 
 def _train(arguments: Arguments) -> int:
@@ -104,10 +112,7 @@ def _train(arguments: Arguments) -> int:
             progress=display,
         )
     if arguments.json:
-        plain = {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in dataclasses.asdict(result).items()
-        }
+        plain = {name: _plain(value) for name, value in dataclasses.asdict(result).items()}
         print(json_format.dumps(plain))
     told = f"step {result.step:,} in {clock(result.elapsed_seconds)}, loss {result.loss:.4f}"
     out = shlex.quote(str(config.out))

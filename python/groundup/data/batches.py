@@ -42,8 +42,10 @@ class Batches:
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets (B, T), int64, of batch `number` >= 0; targets are one token on."""
         first = number * self.batch_size
-        rows = [self._window(first + row) for row in range(self.batch_size)]
-        ids = torch.from_numpy(np.stack(rows))
+        rows = np.empty((self.batch_size, self.block_size + 1), np.int64)
+        for row in range(self.batch_size):
+            rows[row] = self._window(first + row)
+        ids = torch.from_numpy(rows)
         return ids[:, :-1], ids[:, 1:]
 
     def _window(self, number: int) -> NDArray[np.int64]:

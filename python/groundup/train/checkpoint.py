@@ -75,10 +75,7 @@ def save(
             error.errno, f"{error.strerror}: the checkpoint could not be written{stays}", str(path)
         ) from error
     for stale in _steps(folder)[:-keep]:
-        # Renamed first: a kill halfway through must not leave half a checkpoint under its name.
-        doomed = folder / f"{_PARTIAL}{stale.name}"
-        os.rename(stale, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _remove(stale)
     return path
 
 
@@ -86,6 +83,27 @@ def newest(folder: Path) -> Path | None:
     """The checkpoint of the highest step in `folder`, or None."""
     steps = _steps(folder)
     return steps[-1] if steps else None
+
+
+def remove_all(folder: Path) -> None:
+    """Remove every checkpoint in `folder`, which may be a link; OSError where one cannot be."""
+    _remove_partial(folder)
+    for path in _steps(folder):
+        _remove(path)
+
+
+def of_run(path: Path) -> Path:
+    """The newest checkpoint of the run in the folder `path`, to go on from.
+
+    Raises FileNotFoundError, naming the run where `path` lies inside one.
+    """
+    if found := newest(path / "checkpoints"):
+        return found
+    found = find(path)
+    whole = found.absolute().parent.parent
+    raise FileNotFoundError(
+        f"{path}: expected the folder of a run, got a part of {whole}; name that"
+    )
 
 
 def find(path: Path) -> Path:
@@ -185,6 +203,13 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()
     )
+
+
+def _remove(path: Path) -> None:
+    # Renamed first: a kill halfway through must not leave half a checkpoint under its name.
+    doomed = path.with_name(f"{_PARTIAL}{path.name}")
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _remove_partial(folder: Path) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+# OpenMP ends the process when it cannot start as many threads as it was told.
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -61,6 +64,10 @@ class TrainConfig:
         for name in ("steps", "vocab_size", "evaluate_windows", "threads"):
             value = getattr(self, name)
             self._require(name, value is None or value >= 1, "at least 1, or nothing")
+        self._require(
+            "threads", self.threads is None or self.threads <= _MOST_THREADS,
+            f"at most {_MOST_THREADS:,}",
+        )  # fmt: skip
         for name in ("learning_rate", "max_grad_norm"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a positive number")
         for name in ("dropout", "beta1", "beta2"):

@@ -1,7 +1,6 @@
 """The training loop: batch, loss, gradients, step, until steps, time or Ctrl-C end it."""
 
 import math
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from torch import nn
 
 import groundup as gu
 from groundup._files import write_atomic
-from groundup.data.batches import Batches
+from groundup.data.batches import Batches, even_windows
 from groundup.data.dataset import open_tokens
 from groundup.data.shards import Tokens
 from groundup.evaluate.loss import validation_loss
@@ -25,7 +24,7 @@ from groundup.train.config import TrainConfig
 from groundup.train.device import named_device, own_randomness, random_state, set_random_state
 from groundup.train.interrupt import Interrupt
 from groundup.train.metrics import FILE as METRICS_FILE
-from groundup.train.metrics import Metrics
+from groundup.train.metrics import Metrics, event_writer
 from groundup.train.report import DivergedError, Report, TrainResult
 from groundup.train.schedule import learning_rate
 
@@ -58,7 +57,7 @@ def train(
     checkpoints = config.out / "checkpoints"
     before = checkpoint.newest(checkpoints)
     if resume:
-        before = checkpoint.find(config.out)
+        before = checkpoint.of_run(config.out)
     elif before is not None and not overwrite:
         raise ValueError(
             f"{config.out}: holds a run already ({before.name}); pass --resume to go on with it, "
@@ -67,12 +66,14 @@ def train(
     # The data first: a run that cannot begin must not cost the one that is there.
     training, validation = open_tokens(config.data, "train"), open_tokens(config.data, "validation")
     device = named_device(config.device)
+    if config.tensorboard:
+        event_writer()
     with own_randomness(config, device), Interrupt() as interrupt:
         run = _Run(config, training, validation, device)
         if resume and before is not None:
             run.restore(before)
         else:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            checkpoint.remove_all(checkpoints)
             (config.out / METRICS_FILE).unlink(missing_ok=True)
         _keep_tokenizer(config)
         return run.until_done(interrupt, stop_at, progress)
@@ -89,6 +90,7 @@ class _Run:
         self.tokenizer_hash = training.tokenizer_hash
         self.validation = validation
         self.batches = Batches(training, config.batch_size, config.block_size, config.seed)
+        even_windows(validation, config.block_size, config.evaluate_windows)  # or raises now
         self.model = GPT(self.model_config).to(device)
         self.loss = torch.compile(self.model.loss) if config.compile else self.model.loss
         self.optimizer = gu.optim.AdamW(

@@ -18,7 +18,9 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
-        self._events: Any = _event_writer(folder / "tensorboard", step) if tensorboard else None
+        self._events: Any = None
+        if tensorboard:
+            self._events = event_writer()(str(folder / "tensorboard"), purge_step=step or None)
         path = folder / FILE
         kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -58,11 +60,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return lines
 
 
-def _event_writer(folder: Path, step: int) -> Any:
+def event_writer() -> Any:
+    """TensorBoard's SummaryWriter; ImportError naming the extra where it is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(
             "TensorBoard is not installed: pip install 'groundup[train]', or leave tensorboard off"
         ) from error
-    return SummaryWriter(str(folder), purge_step=step or None)
+    return SummaryWriter

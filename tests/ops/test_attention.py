@@ -300,3 +300,13 @@ def test_autocast_admits_mixed_dtypes():
 @pytest.mark.parametrize("softcap", [None, 5.0])
 def test_a_scale_may_be_zero_or_negative(scale, softcap):
     same(problem(), scale=scale, softcap=softcap)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["query", "key", "value"])
+def test_a_tensor_without_memory_is_refused_and_not_read(which):
+    tensors = [torch.zeros(1, 2, 8, 4) for _ in range(3)]
+    tensors[which].untyped_storage().resize_(0)
+    if native.missing is not None:
+        pytest.skip(native.missing)
+    with pytest.raises(ValueError, match="expected a tensor with memory"):
+        gu.causal_attention(*tensors)

@@ -89,9 +89,9 @@ def _forward(
     statistics = query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
     core.attention_forward_cpu(
-        query.data_ptr(),
-        key.data_ptr(),
-        value.data_ptr(),
+        gate.address("query", query),
+        gate.address("key", key),
+        gate.address("value", value),
         out.data_ptr(),
         statistics.data_ptr(),
         query.dtype is torch.bfloat16,
@@ -119,12 +119,12 @@ def _backward(
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
     strided = (query, key, value, out, dout, dquery, dkey, dvalue)
     core.attention_backward_cpu(
-        query.data_ptr(),
-        key.data_ptr(),
-        value.data_ptr(),
+        gate.address("query", query),
+        gate.address("key", key),
+        gate.address("value", value),
         out.data_ptr(),
         statistics.data_ptr(),
-        dout.data_ptr(),
+        gate.address("dout", dout),
         dquery.data_ptr(),
         dkey.data_ptr(),
         dvalue.data_ptr(),

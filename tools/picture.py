@@ -16,7 +16,7 @@ def draw(lines: list[str], title: str) -> str:
         if re.match(r"(\d  |Done|groundup \d)", line):
             text.stylize("bold cyan")
         text.highlight_regex(r"\d[\d.,]*x\b", "bold green")
-        text.highlight_regex(r"BETTER.*", "bold green")
+        text.highlight_regex(r"better by.*", "bold green")
         console.print(text, soft_wrap=True)
     svg = console.export_svg(title=title)
     # The picture must not fetch anything: the reader's own monospace font will do.

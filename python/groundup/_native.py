@@ -23,9 +23,10 @@ def _load() -> tuple[ModuleType | None, str | None]:
         if "GROUNDUP_ISA" in str(error):  # asked for by name, so not to be replaced in silence
             raise
         return None, f"groundup._C cannot be imported ({error}); {REMEDY}"
-    if built.__version__ != __version__:
+    version = getattr(built, "__version__", "before 0.1.0")
+    if version != __version__:
         return None, (
-            f"groundup._C was built for version {built.__version__} and this is {__version__}; "
+            f"groundup._C was built for version {version} and this is {__version__}; "
             "repeat the installation, in a checkout `pip install -e .`"
         )
     return built, None

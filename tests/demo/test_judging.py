@@ -61,7 +61,7 @@ def test_a_model_that_sees_further_than_one_token_beats_the_bigram(tmp_path: Pat
     config = dataclasses.replace(
         demo_config(tmp_path, 60, seed=1),
         budget_seconds=None,
-        steps=60,
+        steps=120,
         n_embd=32,
         threads=1,
         tensorboard=False,

@@ -10,9 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "adamw.h"
 #include "attention.h"
 #include "cross_entropy.h"
+#include "gelu.h"
 #include "isa.h"
+#include "layer_norm.h"
 #include "pages.h"
 #include "parallel.h"
 
@@ -40,6 +43,12 @@ T* pointer(std::uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+void require_dtype(int dtype) {
+  if (dtype != 0 && dtype != 1)
+    throw py::value_error("dtype: expected 0 (float32) or 1 (bfloat16), got " +
+                          std::to_string(dtype));
+}
+
 // The arguments that the three forms of cross_entropy share. A wrong size or code would write
 // outside the buffers; shapes and dtypes themselves are the ops' to check.
 CrossEntropy cross_entropy_job(std::uintptr_t logits, int dtype, std::int64_t n_rows,
@@ -47,9 +56,7 @@ CrossEntropy cross_entropy_job(std::uintptr_t logits, int dtype, std::int64_t n_
                                std::uintptr_t target, std::uintptr_t weight,
                                std::int64_t ignore_index, int reduction, double label_smoothing,
                                double lse_square_scale, double softcap) {
-  if (dtype != 0 && dtype != 1)
-    throw py::value_error("dtype: expected 0 (float32) or 1 (bfloat16), got " +
-                          std::to_string(dtype));
+  require_dtype(dtype);
   if (reduction < 0 || reduction > 2)
     throw py::value_error("reduction: expected 0 (none), 1 (mean) or 2 (sum), got " +
                           std::to_string(reduction));
@@ -235,6 +242,118 @@ void bind_attention(py::module_& m) {
         });
 }
 
+// The table is checked before anything is written: its sizes and kinds steer the pointers.
+double adamw_step(std::int64_t n_tensors, std::uintptr_t pointers, std::uintptr_t sizes,
+                  std::uintptr_t kinds, std::uintptr_t groups_of, std::int64_t n_groups,
+                  std::uintptr_t groups, double max_grad_norm, bool write_grads) {
+  AdamW job{};
+  job.n_tensors = n_tensors;
+  job.pointers = pointer<void* const>(pointers);
+  job.sizes = pointer<const std::int64_t>(sizes);
+  job.kinds = pointer<const std::int64_t>(kinds);
+  job.groups_of = pointer<const std::int64_t>(groups_of);
+  job.groups = pointer<const AdamWGroup>(groups);
+  job.max_grad_norm = max_grad_norm;
+  job.write_grads = write_grads;
+  if (n_tensors < 0)
+    throw py::value_error("n_tensors: expected at least 0, got " + std::to_string(n_tensors));
+  for (std::int64_t t = 0; t < n_tensors; ++t)
+    if (job.sizes[t] < 0 || job.kinds[t] < 0 || job.kinds[t] > 7 || job.groups_of[t] < 0 ||
+        job.groups_of[t] >= n_groups)
+      throw py::value_error(
+          "tensor " + std::to_string(t) +
+          ": expected a size of at least 0, a kind in [0, 8) and a group in [0, " +
+          std::to_string(n_groups) + ")");
+  std::vector<std::int64_t> starts(static_cast<std::size_t>(n_tensors) + 1);
+  std::vector<AdamWCoefficients> coefficients(static_cast<std::size_t>(n_tensors));
+  std::vector<double> square_sums(static_cast<std::size_t>(
+      max_grad_norm > 0 ? adamw_chunks(job.sizes, n_tensors) : std::int64_t{0}));
+  job.starts = starts.data();
+  job.coefficients = coefficients.data();
+  job.square_sums = square_sums.data();
+  py::gil_scoped_release release;
+  return GROUNDUP_CALL(adamw_step_cpu, job);
+}
+
+LayerNorm layer_norm_job(std::uintptr_t input, int dtype, std::int64_t n_rows,
+                         std::int64_t n_columns, std::int64_t row_stride, std::uintptr_t weight,
+                         std::uintptr_t statistics) {
+  require_dtype(dtype);
+  if (n_rows < 0 || n_columns < 1)
+    throw py::value_error("expected n_rows >= 0 and n_columns >= 1, got " + std::to_string(n_rows) +
+                          " and " + std::to_string(n_columns));
+  LayerNorm job{};
+  job.input = pointer<const void>(input);
+  job.is_bfloat16 = dtype == 1;
+  job.n_rows = n_rows;
+  job.n_columns = n_columns;
+  job.row_stride = row_stride;
+  job.weight = pointer<const float>(weight);
+  job.statistics = pointer<float>(statistics);
+  return job;
+}
+
+void bind_layer_norm(py::module_& m) {
+  using Address = std::uintptr_t;
+  using Size = std::int64_t;
+  m.def("layer_norm_forward_cpu", [](Address input, int dtype, Size n_rows, Size n_columns,
+                                     Size row_stride, Address weight, Address bias, double eps,
+                                     Address output, Address statistics) {
+    LayerNorm job = layer_norm_job(input, dtype, n_rows, n_columns, row_stride, weight, statistics);
+    job.bias = pointer<const float>(bias);
+    job.eps = eps;
+    job.output = pointer<void>(output);
+    py::gil_scoped_release release;
+    GROUNDUP_CALL(layer_norm_forward_cpu, job);
+  });
+  m.def("layer_norm_backward_cpu", [](Address input, int dtype, Size n_rows, Size n_columns,
+                                      Size row_stride, Address weight, Address statistics,
+                                      Address doutput, Size doutput_row_stride, Address dinput,
+                                      Address dweight, Address dbias) {
+    LayerNorm job = layer_norm_job(input, dtype, n_rows, n_columns, row_stride, weight, statistics);
+    job.doutput = pointer<const void>(doutput);
+    job.doutput_row_stride = doutput_row_stride;
+    job.dinput = pointer<void>(dinput);
+    job.dweight = pointer<float>(dweight);
+    job.dbias = pointer<float>(dbias);
+    py::gil_scoped_release release;
+    std::vector<float> sums(
+        dweight == 0 && dbias == 0
+            ? 0
+            : static_cast<std::size_t>(2 * layer_norm_blocks(n_rows) * n_columns));
+    job.sums = sums.empty() ? nullptr : sums.data();
+    GROUNDUP_CALL(layer_norm_backward_cpu, job);
+  });
+}
+
+void bind_gelu(py::module_& m) {
+  using Address = std::uintptr_t;
+  const auto job_of = [](Address input, int dtype, bool is_tanh, std::int64_t n, Address output) {
+    require_dtype(dtype);
+    if (n < 0) throw py::value_error("n: expected at least 0, got " + std::to_string(n));
+    Gelu job{};
+    job.input = pointer<const void>(input);
+    job.is_bfloat16 = dtype == 1;
+    job.is_tanh = is_tanh;
+    job.n = n;
+    job.output = pointer<void>(output);
+    return job;
+  };
+  m.def("gelu_forward_cpu",
+        [job_of](Address input, int dtype, bool is_tanh, std::int64_t n, Address output) {
+          const Gelu job = job_of(input, dtype, is_tanh, n, output);
+          py::gil_scoped_release release;
+          GROUNDUP_CALL(gelu_forward_cpu, job);
+        });
+  m.def("gelu_backward_cpu", [job_of](Address input, int dtype, bool is_tanh, std::int64_t n,
+                                      Address doutput, Address output) {
+    Gelu job = job_of(input, dtype, is_tanh, n, output);
+    job.doutput = pointer<const void>(doutput);
+    py::gil_scoped_release release;
+    GROUNDUP_CALL(gelu_backward_cpu, job);
+  });
+}
+
 }  // namespace
 }  // namespace groundup
 
@@ -245,5 +364,8 @@ PYBIND11_MODULE(_C, m) {
   groundup::bind_platform(m);
   groundup::bind_attention(m);
   groundup::bind_cross_entropy(m);
+  groundup::bind_gelu(m);
+  groundup::bind_layer_norm(m);
+  m.def("adamw_step_cpu", &groundup::adamw_step);
   groundup::bind_bpe(m);
 }

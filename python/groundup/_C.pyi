@@ -125,6 +125,63 @@ def attention_backward_cpu(
     dropout_key_1: int,
 ) -> None: ...
 
+# gelu: dtype 0 float32, 1 bfloat16; n adjacent elements. dinput = doutput * gelu'(input).
+def gelu_forward_cpu(input: int, dtype: int, is_tanh: bool, n: int, output: int) -> None: ...
+def gelu_backward_cpu(
+    input: int, dtype: int, is_tanh: bool, n: int, doutput: int, dinput: int
+) -> None: ...
+
+# layer_norm: dtype 0 float32, 1 bfloat16; strides count elements; output and dinput contiguous.
+#   weight, bias     float32 (n_columns,), or 0
+#   statistics       float32 (n_rows, 2): mean, 1 / sqrt(variance + eps)
+#   dinput, dweight, dbias  0 where not wanted; the latter float32, bits free of the thread count
+def layer_norm_forward_cpu(
+    input: int,
+    dtype: int,
+    n_rows: int,
+    n_columns: int,
+    row_stride: int,
+    weight: int,
+    bias: int,
+    eps: float,
+    output: int,
+    statistics: int,
+) -> None: ...
+def layer_norm_backward_cpu(
+    input: int,
+    dtype: int,
+    n_rows: int,
+    n_columns: int,
+    row_stride: int,
+    weight: int,
+    statistics: int,
+    doutput: int,
+    doutput_row_stride: int,
+    dinput: int,
+    dweight: int,
+    dbias: int,
+) -> None: ...
+
+# adamw: one step over n_tensors parameters, tables by address.
+#   pointers   (6, n_tensors): parameter, gradient, exp_avg, exp_avg_sq, max_exp_avg_sq (or 0), step
+#              (float32, one number, advanced by one); memory dense and laid out alike
+#   sizes, kinds, groups_of  int64 (n_tensors,); kind: 1 parameter and gradient bfloat16, else
+#              float32, + 2 state bfloat16, + 4 amsgrad
+#   groups     float64 (n_groups, 6): lr, beta1, beta2, eps, weight_decay, maximize
+# max_grad_norm 0.0 is no clipping; write_grads leaves the clipped gradients behind. Returns the
+# norm of all gradients before clipping, 0.0 without it. Bits do not depend on the thread count.
+def adamw_step_cpu(
+    n_tensors: int,
+    pointers: int,
+    sizes: int,
+    kinds: int,
+    groups_of: int,
+    n_groups: int,
+    groups: int,
+    max_grad_norm: float,
+    write_grads: bool,
+) -> float: ...
+
 # bpe: `pattern` is a name with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), else
 # ValueError.
 # Text is str; offsets and sizes are bytes of its UTF-8 unless said otherwise. `threads` >= 1.

@@ -1,0 +1,90 @@
+// x times a share between 0 and 1, which is a distribution function. Derivation: docs/gelu.md.
+#include "gelu.h"
+
+#include "parallel.h"
+#include "simd.h"
+
+namespace groundup::GROUNDUP_ISA {
+namespace {
+
+// A chunk is a whole number of vectors of every instruction set: threads change no result.
+constexpr int64_t kChunk = 8192;
+constexpr int64_t kSerialElements = 16384;
+
+// The share and its slope in x.
+struct Share {
+  vfloat share, slope;
+};
+
+GROUNDUP_INLINE Share exact(vfloat x) {
+  const vfloat gaussian = exp_softmax(-0.5f * (x * x));
+  constexpr float kInverseRootTwoPi = 0.398942280401432678f;
+  return {normal_cdf(x, gaussian), gaussian * kInverseRootTwoPi};
+}
+
+// (1 + tanh(u)) / 2 = 1 / (1 + e^(-2u)), with u = sqrt(2/pi) (x + 0.044715 x^3).
+GROUNDUP_INLINE Share approximate(vfloat x) {
+  constexpr float kTwoRoot = 1.595769121605730711f;  // 2 sqrt(2/pi)
+  constexpr float kCubic = 0.044715f;
+  const vfloat square = x * x;
+  const vfloat twice = (x * kTwoRoot) * (1.0f + kCubic * square);
+  const vfloat e = exp_softmax(-abs(twice));
+  const vfloat large = 1.0f / (1.0f + e), small = e * large;
+  const vint negative = twice < 0.0f;
+  const vfloat steepness = kTwoRoot * (1.0f + (3 * kCubic) * square);
+  return {select(negative, small, large), (large * small) * steepness};
+}
+
+template <bool kTanh>
+GROUNDUP_INLINE Share share_of(vfloat x) {
+  if constexpr (kTanh)
+    return approximate(x);
+  else
+    return exact(x);
+}
+
+template <class T, bool kTanh, bool kBackward>
+void part(const Gelu& job, int64_t begin, int64_t end) {
+  const T* input = (const T*)job.input;
+  const T* doutput = (const T*)job.doutput;
+  T* output = (T*)job.output;
+  const auto at = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+    const vfloat x = load(input + i, lanes);
+    const Share s = share_of<kTanh>(x);
+    if constexpr (kBackward)
+      store(output + i, load(doutput + i, lanes) * (s.share + x * s.slope), lanes);
+    else
+      store(output + i, x * s.share, lanes);
+  };
+  int64_t i = begin;
+  for (; i + 2 * kLanes <= end; i += 2 * kLanes) at(i, Full{}), at(i + kLanes, Full{});
+  for (; i + kLanes <= end; i += kLanes) at(i, Full{});
+  if (i < end) at(i, First{(int)(end - i)});
+}
+
+using Part = void (*)(const Gelu&, int64_t, int64_t);
+
+template <bool kBackward>
+Part part_of(const Gelu& job) {
+  if (job.is_bfloat16)
+    return job.is_tanh ? part<bfloat16, true, kBackward> : part<bfloat16, false, kBackward>;
+  return job.is_tanh ? part<float, true, kBackward> : part<float, false, kBackward>;
+}
+
+void run(const Gelu& job, Part part) {
+  const int64_t n_chunks = (job.n + kChunk - 1) / kChunk;
+  const int threads = job.n < kSerialElements ? 1 : usable_threads();
+  (void)threads;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 4) if (threads > 1)
+  for (int64_t chunk = 0; chunk < n_chunks; ++chunk) {
+    const int64_t begin = chunk * kChunk;
+    part(job, begin, begin + kChunk < job.n ? begin + kChunk : job.n);
+  }
+}
+
+}  // namespace
+
+void gelu_forward_cpu(const Gelu& job) noexcept { run(job, part_of<false>(job)); }
+void gelu_backward_cpu(const Gelu& job) noexcept { run(job, part_of<true>(job)); }
+
+}  // namespace groundup::GROUNDUP_ISA

@@ -9,6 +9,13 @@ import groundup as gu
 from groundup.ops import dispatch
 
 
+@pytest.fixture
+def on_torch():
+    with gu.use("gelu=torch,layer_norm=torch"):
+        yield
+
+
+@pytest.mark.usefixtures("on_torch")
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), (0, 5), (2, 3, 768)])
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_is_torchs(shape, approximate):
@@ -20,6 +27,7 @@ def test_gelu_is_torchs(shape, approximate):
     assert_error_like_eager(out, eager, F.gelu(x.double(), approximate=approximate))
 
 
+@pytest.mark.usefixtures("on_torch")
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("normalized_shape", [8, (8,), (5, 8)])
 def test_layer_norm_is_torchs(affine, normalized_shape):

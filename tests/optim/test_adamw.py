@@ -1,4 +1,4 @@
-"""AdamW: torch's trajectory and state, and the three options of its own."""
+"""AdamW on torch: its trajectory and state bit by bit, and the three options of our own."""
 
 import copy
 import math
@@ -21,6 +21,12 @@ OPTIONS = {
     "tensor_lr": {"lr": torch.tensor(1e-2)},
     "no_decay": {"weight_decay": 0.0, "betas": (0.5, 0.9), "eps": 1e-4},
 }
+
+
+@pytest.fixture(autouse=True)
+def _on_torch():
+    with gu.use("adamw=torch"):
+        yield
 
 
 def parameters(dtype=torch.float32):

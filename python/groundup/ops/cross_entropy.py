@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, gate, native
@@ -75,10 +74,10 @@ def cross_entropy(
     options = (ignore_index, code, label_smoothing, lse_square_scale, softcap or 0.0)
 
     if name is None:
-        name = "cpp" if _why_not_cpp(input) is None else "torch"
+        name = "cpp" if native.why_not(input) is None else "torch"
         if native.missing is not None:
             native.warn_missing()
-    elif name == "cpp" and (reason := _why_not_cpp(input)) is not None:
+    elif name == "cpp" and (reason := native.why_not(input)) is not None:
         raise dispatch.cannot("cross_entropy", "cpp", reason)
 
     if name == "cpp":
@@ -86,14 +85,3 @@ def cross_entropy(
     if name == "torch":
         return cross_entropy_torch(input, target, weight, options)
     return cross_entropy_reference(input, target, weight, options, plain)
-
-
-def _why_not_cpp(input: Tensor) -> str | None:
-    """What keeps the native kernel from this input; None if nothing does."""
-    if native.missing is not None:
-        return native.missing
-    if not (input.is_cpu or input.is_meta):
-        return f"it runs on the CPU, and input is on {input.device}"
-    if input.dtype is not torch.float32 and input.dtype is not torch.bfloat16:
-        return f"it takes float32 and bfloat16, and input is {input.dtype}"
-    return None

@@ -19,9 +19,9 @@ import torch
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "cross_entropy": ("cpp", "torch", "reference"),
     "causal_attention": ("cpp", "torch", "reference"),
-    "layer_norm": ("torch",),
-    "gelu": ("torch",),
-    "adamw": ("torch",),
+    "layer_norm": ("cpp", "torch"),
+    "gelu": ("cpp", "torch"),
+    "adamw": ("cpp", "torch"),
 }
 NAMES = ("reference", "cpp", "cuda", "triton", "torch")
 

@@ -1,11 +1,16 @@
 """layer_norm: zero mean and unit variance over the last dimensions."""
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from groundup.ops import dispatch
+from groundup.ops import dispatch, gate, native
+from groundup.ops.layer_norm_cpp import layer_norm_cpp
+
+_NAMES = ("input", "weight", "bias")
 
 
 def layer_norm(
@@ -17,18 +22,20 @@ def layer_norm(
 ) -> Tensor:
     """(input - mean) / sqrt(variance + eps) * weight + bias, over the last dimensions.
 
-    input             (..., *normalized_shape)  float
+    input             (..., *normalized_shape)  float32 | bfloat16 natively on the CPU, others on
+                      torch; rows at any stride, columns that are not adjacent are copied
     normalized_shape  the last dimensions' sizes; an int for one dimension
-    weight, bias      normalized_shape, or None to leave them out
+    weight, bias      normalized_shape, float32 or input's dtype, or None to leave them out
     returns           shape and dtype of input
 
     As torch.nn.functional.layer_norm, except that an int may stand for normalized_shape. The
-    variance is the biased one. Runs on torch. Source: Ba, Kiros and Hinton 2016.
-    Raises TypeError or ValueError for shapes that do not end in normalized_shape.
+    variance is the biased one; mean and variance are taken one after the other, so that a large
+    mean costs no digits. bfloat16 is computed in float32. Bits do not depend on the number of
+    threads. Source: Ba, Kiros and Hinton 2016.
+    Raises TypeError or ValueError for shapes that do not end in normalized_shape, RuntimeError
+    for a second derivative.
     """
-    dispatch.note("layer_norm", "torch")
-    if not isinstance(input, Tensor):
-        raise TypeError(f"input: expected a torch.Tensor, got {type(input).__name__}")
+    gate.expect_tensors(_NAMES, input, weight, bias)
     if not input.is_floating_point():
         raise TypeError(f"input: expected a floating point dtype, got {input.dtype}")
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -38,10 +45,37 @@ def layer_norm(
             f"{tuple(input.shape)}"
         )
     for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(
                 f"{name}: expected shape normalized_shape = {shape}, got {tuple(tensor.shape)}"
             )
+    forced = dispatch.forced.get("layer_norm")
+    if forced != "torch":
+        reason = _why_not_cpp(input, weight, bias, shape)
+        if reason is None:
+            plain = gate.admit("layer_norm", _NAMES, input, weight, bias)
+            return layer_norm_cpp(input, math.prod(shape), weight, bias, eps, plain)
+        if forced == "cpp":
+            raise dispatch.cannot("layer_norm", "cpp", reason)
+        if native.missing is not None:
+            native.warn_missing()
+    dispatch.note("layer_norm", "torch")
     return F.layer_norm(input, shape, weight, bias, eps)
+
+
+def _why_not_cpp(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]
+) -> str | None:
+    """What keeps the native kernel from these tensors; None if nothing does."""
+    if (reason := native.why_not(input)) is not None:
+        return reason
+    if 0 in shape:
+        return f"it takes rows with columns, and normalized_shape is {shape}"
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is None:
+            continue
+        if tensor.device != input.device:
+            return f"input is on {input.device} and {name} on {tensor.device}"
+        if tensor.dtype is not torch.float32 and tensor.dtype is not input.dtype:
+            return f"{name} is {tensor.dtype}, neither float32 nor input's {input.dtype}"
+    return None

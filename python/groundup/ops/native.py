@@ -4,11 +4,12 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from groundup import _native
 from groundup.ops import dispatch
 
-__all__ = ["core", "missing", "warn_missing"]
+__all__ = ["core", "missing", "warn_missing", "why_not"]
 
 # Plain module values, which torch.compile reads without a guard.
 core: Any = _native.core()
@@ -29,3 +30,14 @@ def warn_missing() -> None:
             dispatch.ImplementationWarning,
             stacklevel=3,
         )
+
+
+def why_not(input: Tensor) -> str | None:
+    """What keeps the native kernels from this input; None if nothing does."""
+    if missing is not None:
+        return missing
+    if not (input.is_cpu or input.is_meta):
+        return f"it runs on the CPU, and input is on {input.device}"
+    if input.dtype is not torch.float32 and input.dtype is not torch.bfloat16:
+        return f"it takes float32 and bfloat16, and input is {input.dtype}"
+    return None

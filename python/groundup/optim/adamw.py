@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groundup.ops import dispatch
+from groundup.ops import dispatch, native
+from groundup.optim import adamw_cpp
+from groundup.optim.adamw_cpp import STATE
 
-_STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+_layout = torch._C.TensorBase.layout.__get__  # type: ignore[attr-defined]
+_OWN = ("max_grad_norm", "zero_grad_after_step", "state_dtype")
 _STATE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # Creating an optimizer wraps the `step` its class resolves to in profiling and the user's step
@@ -68,6 +71,7 @@ class AdamW(torch.optim.AdamW):
         self.zero_grad_after_step = zero_grad_after_step
         self.state_dtype = state_dtype
         self.grad_norm: Tensor | None = None
+        self._table: adamw_cpp.Table | None = None
         self._pending: list[tuple[Tensor, Tensor]] = []
         super().__init__(
             params,
@@ -82,12 +86,18 @@ class AdamW(torch.optim.AdamW):
             differentiable=differentiable,
             fused=fused,
         )
+        if max_grad_norm is not None:
+            # A GradScaler then takes its scale out of the gradients before the step: the norm
+            # is the one of the gradients themselves.
+            self._step_supports_amp_scaling = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copy and pickle take along: torch's part, and our options."""
-        own = ("max_grad_norm", "zero_grad_after_step", "state_dtype", "grad_norm")
-        state: dict[str, Any] = super().__getstate__()
-        return {**state, **{name: getattr(self, name) for name in own}, "_pending": []}
+        return super().__getstate__() | {name: getattr(self, name) for name in _OWN}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "grad_norm" not in self.__dict__:  # a copy, not a state_dict being loaded
+            self.grad_norm, self._table, self._pending = None, None, []
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; raises TypeError for a complex or sparse parameter."""
@@ -103,11 +113,47 @@ class AdamW(torch.optim.AdamW):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Clip, update, zero. Returns what `closure` returned, or None without one."""
-        dispatch.note("adamw", "torch")
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if not self._step_on_cpp():
+            self._step_on_torch()
+        if self.zero_grad_after_step:
+            self.zero_grad()
+        return loss
+
+    def _step_on_cpp(self) -> bool:
+        """Whether the native kernel did it; raises where it is forced and cannot."""
+        forced = dispatch.forced.get("adamw")
+        if forced == "torch" or torch.compiler.is_compiling():
+            return False
+        params: list[Tensor] = []
+        grads: list[Tensor] = []
+        counts: list[int] = []
+        for group in self.param_groups:
+            before = len(params)
+            for param in group["params"]:
+                if (grad := param.grad) is not None:
+                    params.append(param)
+                    grads.append(grad)
+            counts.append(len(params) - before)
+        try:
+            if native.missing is not None:
+                native.warn_missing()
+                raise adamw_cpp.Unfit(native.missing)
+            if not {torch.strided}.issuperset(map(_layout, grads)):
+                raise adamw_cpp.Unfit("a gradient is sparse")
+            if getattr(self, "found_inf", None) is not None:
+                raise adamw_cpp.Unfit("a GradScaler left a scale or a flag for the step to apply")
+            adamw_cpp.step(self, params, grads, counts)
+        except adamw_cpp.Unfit as why:
+            if forced == "cpp":
+                raise dispatch.cannot("adamw", "cpp", str(why)) from None
+            return False
+        return True
+
+    def _step_on_torch(self) -> None:
         self._pending.clear()  # of a step that raised
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         for param in params:
@@ -116,22 +162,15 @@ class AdamW(torch.optim.AdamW):
                     f"params: expected dense gradients, got {param.grad.layout} for a parameter of "
                     f"shape {tuple(param.shape)}; build its Embedding with sparse=False"
                 )
+        dispatch.note("adamw", "torch")
         if self.max_grad_norm is not None:
-            # GradScaler leaves its factor to a fused step, and the norm is that of the gradients
-            # without it.
-            if (scale := getattr(self, "grad_scale", None)) is not None:
-                for param in params:
-                    param.grad.div_(scale)
-                self.grad_scale = None
-            self.grad_norm = torch.nn.utils.clip_grad_norm_(params, self.max_grad_norm)
+            norm = torch.nn.utils.clip_grad_norm_(params, self.max_grad_norm)
+            self.grad_norm = norm.to(torch.promote_types(norm.dtype, torch.float32))
         _torch_step(self)
         with torch.no_grad():
             for original, copy in self._pending:
                 original.copy_(copy)
         self._pending.clear()
-        if self.zero_grad_after_step:
-            self.zero_grad()
-        return loss
 
     def _init_group(
         self,
@@ -153,7 +192,7 @@ class AdamW(torch.optim.AdamW):
             self._cast_state(param)
         moments = tuple(
             [self.state[param][key] for param in params_with_grad]
-            for key in _STATE
+            for key in STATE
             if key != "max_exp_avg_sq" or group["amsgrad"]
         )
         for values, target in zip(
@@ -171,7 +210,7 @@ class AdamW(torch.optim.AdamW):
 
     def _cast_state(self, param: Tensor) -> None:
         state = self.state[param]
-        for key in _STATE:
+        for key in STATE:
             if key in state and state[key].dtype is not self.state_dtype:
                 state[key] = state[key].to(self.state_dtype)
 
@@ -186,7 +225,7 @@ class AdamW(torch.optim.AdamW):
         params = (param for group in self.param_groups for param in group["params"])
         for number, param in zip(numbers, params, strict=True):
             saved = state_dict["state"].get(number, {})
-            for key in _STATE:
+            for key in STATE:
                 if key in saved:
                     self.state[param][key] = saved[key].to(
                         device=param.device, dtype=self.state_dtype, copy=True

@@ -290,3 +290,11 @@ def test_the_other_instruction_sets_pass_too(isa):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("function", [lambda x: gu.layer_norm(x, 5), gu.gelu])
+def test_a_tensor_without_memory_is_refused(function):
+    released = torch.zeros(3, 5)
+    released.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match="input: expected a tensor with memory, got one of shape"):
+        function(released)

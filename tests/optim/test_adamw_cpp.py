@@ -495,3 +495,16 @@ def test_the_norm_of_dtensors_is_not_taken_from_one_shard(mesh):
     optimizer = gu.optim.AdamW([param], max_grad_norm=1.0)
     with gu.use("adamw=cpp"), pytest.raises(RuntimeError, match="needs the other processes"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("what", ["param", "grad", "exp_avg"])
+def test_a_tensor_without_memory_is_not_read(what):
+    params = parameters()
+    optimizer = gu.optim.AdamW(params)
+    steps(optimizer, params, 1)
+    set_gradients(1, params)
+    tensor = {"param": params[0], "grad": params[0].grad, "exp_avg": optimizer.state[params[0]]}
+    tensor = tensor[what][what] if what == "exp_avg" else tensor[what]
+    tensor.untyped_storage().resize_(0)
+    with gu.use("adamw=cpp"), pytest.raises(RuntimeError, match="no memory behind it"):
+        optimizer.step()

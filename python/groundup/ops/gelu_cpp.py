@@ -34,7 +34,8 @@ def _forward(input: Tensor, is_tanh: bool) -> Tensor:
     dispatch.note("gelu", "cpp")
     input, output = _like(input)
     is_bfloat16 = input.dtype is torch.bfloat16
-    core.gelu_forward_cpu(input.data_ptr(), is_bfloat16, is_tanh, input.numel(), output.data_ptr())
+    address = gate.address("input", input)
+    core.gelu_forward_cpu(address, is_bfloat16, is_tanh, input.numel(), output.data_ptr())
     return output
 
 
@@ -43,11 +44,11 @@ def _backward(doutput: Tensor, input: Tensor, is_tanh: bool) -> Tensor:
     if doutput.stride() != dinput.stride():
         doutput = torch.empty_like(dinput).copy_(doutput)
     core.gelu_backward_cpu(
-        input.data_ptr(),
+        gate.address("input", input),
         input.dtype is torch.bfloat16,
         is_tanh,
         input.numel(),
-        doutput.data_ptr(),
+        gate.address("the gradient of output", doutput),
         dinput.data_ptr(),
     )
     return dinput

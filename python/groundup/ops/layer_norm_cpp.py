@@ -46,8 +46,8 @@ def _float32(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.to(torch.float32).contiguous()
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _pointer(name: str, tensor: Tensor | None) -> int:
+    return 0 if tensor is None else gate.address(name, tensor)
 
 
 def _forward(
@@ -60,13 +60,13 @@ def _forward(
     output = torch.empty(input.shape, dtype=input.dtype, device=input.device)
     statistics = torch.empty((rows.shape[0], 2), dtype=torch.float32, device=input.device)
     core.layer_norm_forward_cpu(
-        rows.data_ptr(),
+        gate.address("input", rows),
         rows.dtype is torch.bfloat16,
         rows.shape[0],
         n_columns,
         rows.stride(0),
-        _pointer(weight),
-        _pointer(bias),
+        _pointer("weight", weight),
+        _pointer("bias", bias),
         eps,
         output.data_ptr(),
         statistics.data_ptr(),
@@ -94,14 +94,14 @@ def _backward(
     ]
     factor = _float32(weight)
     core.layer_norm_backward_cpu(
-        rows.data_ptr(),
+        gate.address("input", rows),
         narrow is torch.bfloat16,
         rows.shape[0],
         n_columns,
         rows.stride(0),
-        _pointer(factor),
+        _pointer("weight", factor),
         statistics.data_ptr(),
-        drows.data_ptr(),
+        gate.address("the gradient of output", drows),
         drows.stride(0),
         *(
             tensor.data_ptr() if asked else 0

@@ -57,6 +57,8 @@ def step(optimizer: Any, params: list[Tensor], grads: list[Tensor], counts: list
     pointers.extend(map(Tensor.data_ptr, table.steps))
     if write_grads and len(set(pointers[len(params) : 2 * len(params)])) < len(params):
         raise Unfit("two parameters share a gradient, and clipping would scale it in one place")
+    if 0 in pointers:
+        table.refuse_without_memory(pointers)
     options = array("d")
     for group in groups:
         beta1, beta2 = group["betas"]
@@ -137,6 +139,15 @@ class Table:
         order = order[self.sizes_array[order] > 0]
         if (ends[order][:-1] > begins[order][1:]).any():
             raise Unfit("two parameters share memory")
+
+    def refuse_without_memory(self, pointers: "array[int]") -> None:
+        """Unfit for an address of 0 under a tensor with elements: FSDP's, lazy zeros."""
+        empty = self.sizes_array == 0
+        columns = np.frombuffer(pointers, dtype=np.uint64).reshape(-1, len(self.sizes))
+        unused = np.zeros_like(columns, dtype=bool)
+        unused[4] = (self.kinds & 4) == 0
+        if ((columns == 0) & ~empty & ~unused).any():
+            raise Unfit("a parameter, a gradient or a moment has no memory behind it")
 
     def still_holds(
         self,

@@ -273,5 +273,8 @@ def test_ctrl_c_ends_a_long_training():
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
+        try:
+            _, complaint = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert "KeyboardInterrupt" in complaint

@@ -67,6 +67,44 @@ def test_stream_yields_what_generate_returns_and_leaves_the_mode(model):
     assert torch.equal(model.generate(prompt, 0), prompt)
 
 
+def _modes(model: GPT) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError
+
+
+def test_every_modules_mode_is_as_before_after_an_error_and_when_dropped(model):
+    prompt = torch.tensor([[1, 2, 3]])
+    model.transformer.h[0].eval()
+    try:
+        before = _modes(model)
+        steps = stream(model, prompt, 6)
+        next(steps)
+        assert _modes(model) == before
+        del steps
+        with pytest.raises(IndexError, match=r"expected token ids in \[0, 61\), got 99"):
+            next(stream(model, torch.tensor([[99]]), 6))
+        assert _modes(model) == before
+        hook = model.lm_head.register_forward_hook(_fail)
+        with pytest.raises(RuntimeError):
+            model.generate(prompt, 6)
+        assert _modes(model) == before
+    finally:
+        hook.remove()
+        model.train()
+
+
+def test_a_mode_changed_between_two_steps_stays(model):
+    steps = stream(model, torch.tensor([[1, 2, 3]]), 6)
+    next(steps)
+    model.eval()
+    next(steps)
+    assert not model.training
+    model.train()
+
+
 def test_greedy_text_equals_transformers(model, tmp_path):
     transformers = pytest.importorskip("transformers")
     model.save_pretrained(tmp_path)

@@ -5,6 +5,7 @@ import torch
 from groundup.data.batches import even_windows, windows_at
 from groundup.data.shards import Tokens
 from groundup.models import GPT
+from groundup.models.mode import evaluating
 
 
 @torch.no_grad()
@@ -22,16 +23,12 @@ def validation_loss(
     starts without context, so that its first tokens are the hardest. Raises ValueError for fewer
     than block_size + 1 tokens.
     """
-    training = model.training
     device = next(model.parameters()).device
     starts = even_windows(tokens, block_size, n_windows)
-    model.eval()
-    try:
-        total = 0.0
+    total = 0.0
+    with evaluating(model):
         for first in range(0, len(starts), batch_size):
             part = starts[first : first + batch_size]
             ids, targets = windows_at(tokens, part, block_size)
             total += model.loss(ids.to(device), targets.to(device)).item() * len(part)
-    finally:
-        model.train(training)
     return total / len(starts)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from groundup.generate.cache import KeyValueCache
 from groundup.generate.sampling import check_settings, next_ids
+from groundup.models.mode import evaluating
 
 if TYPE_CHECKING:
     from groundup.models.gpt import GPT
@@ -57,16 +58,14 @@ def _steps(
     seen = ids[:, -window:]
     unread, cache = seen, None
     weights = model.lm_head.weight
-    training = model.training
     for _ in range(max_new_tokens):
         if cache is None or cache.length + unread.size(1) > window:
             cache = KeyValueCache(model.config, ids.size(0), weights.device, weights.dtype)
             unread = seen
-        # Entered anew for each step: between them the caller's own settings hold.
-        with torch.no_grad():
-            model.eval()
+        # Entered anew for each step: between them, and once nobody asks for more, the caller's own
+        # settings hold.
+        with torch.no_grad(), evaluating(model):
             logits = model(unread, cache)[:, -1, :vocab_size]
-            model.train(training)
         unread = next_ids(logits, temperature, top_k, top_p, generator=generator)
         yield unread
         seen = torch.cat([seen, unread], dim=1)[:, -window:]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.data.shards import Tokens, map_shard, read_header, write_shard
+from groundup.data.shards import DamagedShardError, Tokens, map_shard, read_header, write_shard
 
 
 @pytest.mark.parametrize(("vocab_size", "width"), [(1, 2), (65_536, 2), (65_537, 4), (1 << 32, 4)])
@@ -133,3 +133,17 @@ def test_shards_of_two_tokenizers_are_told(tmp_path):
     for other in "bc":
         with pytest.raises(ValueError, match="made by another tokenizer than"):
             Tokens([tmp_path / "a", tmp_path / other])
+
+
+def test_an_id_outside_the_vocabulary_is_told_with_its_file_and_place(tmp_path):
+    for name in "abc":
+        write_shard(tmp_path / name, np.arange(10) if name != "b" else np.arange(0), vocab_size=50)
+    tokens = Tokens([tmp_path / name for name in "abc"])
+    contents = bytearray((tmp_path / "c").read_bytes())
+    struct.pack_into("<H", contents, 64 + 2 * 7, 50)
+    (tmp_path / "c").write_bytes(contents)
+    assert tokens.read(4, 17).tolist() == [*range(4, 10), *range(7)]
+    with pytest.raises(DamagedShardError, match=r"c: expected token ids in \[0, 50\), got 50 at"):
+        Tokens([tmp_path / name for name in "abc"]).read(4, 18)
+    with pytest.raises(DamagedShardError, match="at position 7: the file is damaged; prepare it"):
+        tokens.read(17, 18)

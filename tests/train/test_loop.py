@@ -5,7 +5,9 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
+import struct
 import sys
 import threading
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from groundup.data.dataset import DatasetWriter
+from groundup.data.shards import DamagedShardError
 from groundup.models import GPT
 from groundup.train import DivergedError, checkpoint, train
 from groundup.train.metrics import read_metrics
@@ -191,6 +194,42 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(config):
     assert all(torch.isfinite(p).all() for p in weights.values())
 
 
+def _damaged(dataset, folder, file, position):
+    """A copy of the dataset in which one id is outside the vocabulary."""
+    shutil.copytree(dataset, folder)
+    contents = bytearray((folder / file).read_bytes())
+    struct.pack_into("<H", contents, 64 + 2 * position, 61)
+    (folder / file).write_bytes(contents)
+    return folder
+
+
+def test_a_damaged_token_stops_the_run_with_all_that_was_learnt_saved(config, dataset, tmp_path):
+    bad = _damaged(dataset, tmp_path / "bad", "train-00001.tokens", 1234)
+    # One batch of many reads it, between two checkpoints; accumulation draws dropout in between.
+    config = dataclasses.replace(config, out=tmp_path / "b", data=bad, batch_size=4, accumulation=2)
+    whole = train(dataclasses.replace(config, data=dataset, out=tmp_path / "whole", steps=60))
+    config = dataclasses.replace(config, steps=60, checkpoint_every=1000)
+    told = r"train-00001\.tokens: expected token ids in \[0, 61\), got 61 at position 1234: .*"
+    with pytest.raises(DamagedShardError, match=told + "resuming goes on from there") as raised:
+        train(config)
+    saved = checkpoint.newest(config.out / "checkpoints")
+    assert saved is not None
+    step = checkpoint.read_state(saved)["step"]
+    assert 0 < step < 60
+    assert f"what was learnt until step {step} is in {saved}" in str(raised.value)
+    with pytest.raises(DamagedShardError):
+        train(config, resume=True)
+    mended = train(dataclasses.replace(config, data=dataset), resume=True)
+    _assert_equal_weights(whole.checkpoint, mended.checkpoint)
+
+
+def test_a_damaged_validation_token_costs_no_step_either(config, dataset, tmp_path):
+    bad = _damaged(dataset, tmp_path / "bad", "validation-00000.tokens", 20)
+    with pytest.raises(DamagedShardError, match=r"validation-00000\.tokens: .* until step 5 is in"):
+        train(dataclasses.replace(config, data=bad, checkpoint_every=1000))
+    assert checkpoint.find(config.out).name == "step-00000005"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_after_the_step_and_returns(config, number):
     handler = signal.getsignal(number)
@@ -251,6 +290,13 @@ def test_a_config_that_does_not_fit_the_data_is_told(config, change, message):
 def test_a_vocabulary_may_be_larger_than_the_data(config):
     result = train(dataclasses.replace(config, vocab_size=64, steps=2))
     assert json.loads((result.checkpoint / "config.json").read_text())["vocab_size"] == 64
+
+
+def test_a_model_beyond_the_machines_memory_is_told_before_it_is_built(config):
+    deep = dataclasses.replace(config, n_layer=10_000, n_embd=4096)
+    told = r"memory can train, got 2,013,\d+,\d+,\d+ parameters, which need 32,\d+\.\d GB; make"
+    with pytest.raises(ValueError, match=told):
+        train(deep)
 
 
 def test_resuming_with_other_sizes_or_other_data_is_told(config, dataset, tmp_path):

@@ -14,6 +14,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,10 @@ def map_shard(path: str | os.PathLike[str]) -> tuple[Header, Ids]:
     return header, ids
 
 
+class DamagedShardError(ValueError):
+    """Ids that no tokenizer of the shard's vocabulary made."""
+
+
 class Tokens:
     """Shards one after another, as one sequence of ids.
 
@@ -130,14 +135,18 @@ class Tokens:
                 )
         self.vocab_size = first.vocab_size
         self.tokenizer_hash = first.tokenizer_hash
-        self._shards = [ids for _, ids in mapped]
+        self._paths = paths
+        self._shards = [np.asarray(ids) for _, ids in mapped]  # a memmap's slices cost more
         self._starts = np.cumsum([0] + [header.n_tokens for header, _ in mapped])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Ids (stop - start,) of positions [start, stop), across shards; copied."""
+        """Ids (stop - start,) of positions [start, stop), across shards; copied.
+
+        Raises DamagedShardError for an id outside the vocabulary, naming its file and place.
+        """
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"tokens: expected a range in [0, {len(self)}), got {start} to {stop}")
         shard = int(np.searchsorted(self._starts, start, side="right")) - 1
@@ -145,8 +154,18 @@ class Tokens:
         while start < stop:
             offset = int(self._starts[shard])
             end = min(stop, int(self._starts[shard + 1]))
-            parts.append(self._shards[shard][start - offset : end - offset].astype(np.int64))
+            ids = self._shards[shard][start - offset : end - offset]
+            if ids.size and int(ids.max()) >= self.vocab_size:
+                raise self._damaged(shard, start - offset, ids)
+            parts.append(ids.astype(np.int64))
             start, shard = end, shard + 1
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def _damaged(self, shard: int, offset: int, ids: NDArray[Any]) -> DamagedShardError:
+        place = int(np.argmax(ids >= self.vocab_size))
+        return DamagedShardError(
+            f"{self._paths[shard]}: expected token ids in [0, {self.vocab_size}), got {ids[place]} "
+            f"at position {offset + place}: the file is damaged; prepare it again"
+        )

@@ -16,12 +16,18 @@ import groundup as gu
 from groundup._files import write_atomic
 from groundup.data.batches import Batches, even_windows
 from groundup.data.dataset import open_tokens
-from groundup.data.shards import Tokens
+from groundup.data.shards import DamagedShardError, Tokens
 from groundup.evaluate.loss import validation_loss
 from groundup.models import GPT, GPTConfig
 from groundup.train import checkpoint
 from groundup.train.config import TrainConfig
-from groundup.train.device import named_device, own_randomness, random_state, set_random_state
+from groundup.train.device import (
+    check_memory,
+    named_device,
+    own_randomness,
+    random_state,
+    set_random_state,
+)
 from groundup.train.interrupt import Interrupt
 from groundup.train.metrics import FILE as METRICS_FILE
 from groundup.train.metrics import Metrics, event_writer
@@ -52,7 +58,8 @@ def train(
     included; as its schedule follows the clock, resuming it is faithful but not bit-identical.
     Raises FileNotFoundError or ValueError for data and checkpoints that do not fit, OSError when
     the disk is full, DivergedError when the loss is no longer a number; the last good checkpoint
-    stays. The caller's random state and thread count are as before afterwards.
+    stays. A damaged shard raises DamagedShardError once the steps before it are saved. The caller's
+    random state and thread count are as before afterwards.
     """
     checkpoints = config.out / "checkpoints"
     before = checkpoint.newest(checkpoints)
@@ -91,6 +98,7 @@ class _Run:
         self.validation = validation
         self.batches = Batches(training, config.batch_size, config.block_size, config.seed)
         even_windows(validation, config.block_size, config.evaluate_windows)  # or raises now
+        check_memory(self.model_config, device)
         self.model = GPT(self.model_config).to(device)
         self.loss = torch.compile(self.model.loss) if config.compile else self.model.loss
         self.optimizer = gu.optim.AdamW(
@@ -165,6 +173,13 @@ class _Run:
                 self._evaluate(metrics)
             if saved is None or saved_step != self.step:
                 saved = self._save()
+        except DamagedShardError as error:
+            if saved is None or saved_step != self.step:
+                saved = self._save()
+            raise DamagedShardError(
+                f"{error}; what was learnt until step {self.step} is in {saved}, and resuming goes "
+                "on from there"
+            ) from error
         finally:
             metrics.close()
         losses = self.recent_losses or [math.nan]
@@ -189,9 +204,11 @@ class _Run:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        first = self.step * config.accumulation
+        # All of them before any is computed with: a damaged shard then finds the run between steps.
+        batches = [self.batches.batch(first + part) for part in range(config.accumulation)]
         total = 0.0
-        for part in range(config.accumulation):
-            ids, targets = self.batches.batch(self.step * config.accumulation + part)
+        for ids, targets in batches:
             with self._precision():
                 loss = self.loss(ids.to(self.device), targets.to(self.device))
             torch.autograd.backward(loss / config.accumulation)

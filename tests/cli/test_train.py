@@ -78,6 +78,8 @@ def test_what_cannot_be_trained_is_told(book, run, tmp_path, capsys):
     told = _refused(capsys, "--data", book / "data", "--out", tmp_path, "--vocab-size", 3)
     assert "vocab_size: expected at least the 300 of the tokens" in told
     told = _refused(capsys, "--data", book / "data", "--out", tmp_path, "--vocab-size", 10**14)
+    assert "of memory can train, got 25,600,000,001,596,416 parameters, which need" in told
+    told = _refused(capsys, "--data", book / "data", "--out", tmp_path, "--batch-size", 10**14)
     assert "out of memory; make the model, the batch or the text smaller" in told
 
 

@@ -1,5 +1,6 @@
 """A model folder goes to and from Hugging Face's transformers, and bad folders are told."""
 
+import dataclasses
 import json
 
 import pytest
@@ -81,8 +82,21 @@ def test_a_truncated_or_foreign_file_is_told(saved):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_layer": 3}, "is missing .* expected a GPT-2"),
-        ({"n_layer": 1}, "is not of a GPT-2"),
+        ({"n_layer": 3}, "holds 2 layers, and config.json beside it says n_layer is 3"),
+        ({"n_layer": 9999}, "holds 2 layers, and config.json beside it says n_layer is 9999"),
+        ({"n_layer": 10**12}, r"config\.json: n_layer: expected at most 10,000, got 1000000000000"),
+        (
+            {"n_embd": 4 * 10**15},
+            r"wte.weight has shape \(97, 32\), .* says \(97, 4000000",
+        ),
+        (
+            {"n_positions": 10**40},
+            r"wpe.weight has shape \(24, 32\), and config.json beside",
+        ),
+        ({"n_inner": 10**15}, r"c_fc.weight has shape \(32, 128\), and config.json beside it says"),
+        ({"n_inner": -1}, "n_inner: expected at least 1, or nothing, got -1"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon: expected a positive number"),
+        ({"initializer_range": -1.0}, "initializer_range: expected a number from 0, got -1.0"),
         ({"vocab_size": 98}, r"transformer.wte.weight has shape \(97, 32\), and config.json"),
         ({"n_head": "four"}, "n_head is 'four', and a number was expected"),
         ({"n_head": 4.0}, "n_head is 4.0, and a number was expected"),
@@ -98,7 +112,30 @@ def test_a_config_of_another_model_is_told(saved, change, message):
         GPT.from_pretrained(saved)
 
 
-@pytest.mark.parametrize("contents", ["", "{", "[1]", "\x80"])
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({"transformer.h.0": "transformer.x.0"}, "holds 1 layers, and config.json beside it says"),
+        ({"transformer.wte.weight": "x"}, "transformer.wte.weight is missing; expected a GPT-2"),
+        ({".ln_1.bias": ".ln_0.bias"}, r"ln_1.bias is missing \(2 such\); expected a GPT-2"),
+    ],
+)
+def test_weights_of_another_model_are_told(saved, rename, message):
+    weights = safetensors.torch.load_file(saved / "model.safetensors")
+    for old, new in rename.items():
+        weights = {name.replace(old, new): tensor for name, tensor in weights.items()}
+    safetensors.torch.save_file(weights, saved / "model.safetensors")
+    with pytest.raises(ValueError, match=message):
+        GPT.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("n_inner", [None, 80])
+def test_a_configuration_knows_its_number_of_parameters(n_inner):
+    config = dataclasses.replace(SMALL, n_inner=n_inner)
+    assert config.n_parameters == sum(p.numel() for p in GPT(config).parameters())
+
+
+@pytest.mark.parametrize("contents", ["", "{", "[1]", "\x80", "[" * 100_000])
 def test_a_config_that_is_no_json_is_told(saved, contents):
     (saved / "config.json").write_bytes(contents.encode("latin-1"))
     with pytest.raises(ValueError, match=r"config\.json: expected a"):

@@ -166,7 +166,8 @@ def test_a_damaged_or_missing_file_is_told(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "contents", ["", "{", "[]", "3", "{}", '{"format": 1, "step": 3, "files": []}', "\x80"]
+    "contents",
+    ["", "{", "[]", "3", "{}", '{"format": 1, "step": 3, "files": []}', "\x80", "[" * 100_000],
 )
 def test_a_damaged_state_is_told(tmp_path, contents):
     path = _save(tmp_path, 3, *_trained())

@@ -152,7 +152,7 @@ def open_tokens(folder: str | Path, split: Split) -> Tokens:
         told = json.loads(index.read_text(encoding="utf-8"))
         version, side = told["format"], told["splits"][split]
         names, n_tokens = [str(name) for name in side["files"]], int(side["tokens"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{index}: the file is damaged; prepare the folder again") from error
     if version != _FORMAT:
         raise ValueError(f"{index}: expected format version {_FORMAT}, got {version}")

@@ -1,6 +1,7 @@
 """The sizes of a GPT-2, under Hugging Face's names, and their config.json."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "scale_attn_weights": (True,),
     "tie_word_embeddings": (True,),
 }
+
+
+# A layer is two dozen Python objects, whatever its width: a number out of a damaged file must not
+# keep the machine busy making them. GPT-3 has 96.
+_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,18 @@ class GPTConfig:
         for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.n_layer > _MOST_LAYERS:
+            raise ValueError(f"n_layer: expected at most {_MOST_LAYERS:,}, got {self.n_layer}")
+        if self.n_inner is not None and self.n_inner < 1:
+            raise ValueError(f"n_inner: expected at least 1, or nothing, got {self.n_inner}")
+        if not 0.0 < self.layer_norm_epsilon < math.inf:
+            raise ValueError(
+                f"layer_norm_epsilon: expected a positive number, got {self.layer_norm_epsilon}"
+            )
+        if not 0.0 <= self.initializer_range < math.inf:
+            raise ValueError(
+                f"initializer_range: expected a number from 0, got {self.initializer_range}"
+            )
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}; "
@@ -65,6 +83,16 @@ class GPTConfig:
     def inner_size(self) -> int:
         """Width inside the MLP."""
         return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in all weights, the tied head's once; nothing is built to know it."""
+        width, inner = self.n_embd, self.inner_size
+        attention = 4 * width * width + 4 * width
+        mlp = 2 * width * inner + inner + width
+        norms = 4 * width
+        embeddings = (self.vocab_size + self.n_positions) * width
+        return embeddings + self.n_layer * (attention + mlp + norms) + 2 * width
 
     def to_json(self) -> str:
         """config.json as transformers reads it."""
@@ -86,7 +114,7 @@ class GPTConfig:
         """
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # JSON and UTF-8 errors alike
+        except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors alike
             raise ValueError(f"{path}: expected a model's config.json; {error}") from error
         if not isinstance(fields, dict):
             raise ValueError(f"{path}: expected a JSON object, got {type(fields).__name__}")
@@ -106,4 +134,7 @@ class GPTConfig:
         # Hugging Face's dropout is on by default, and a config.json may leave defaults out.
         for name in ("embd_pdrop", "resid_pdrop", "attn_pdrop"):
             known.setdefault(name, 0.1)
-        return cls(**known)
+        try:
+            return cls(**known)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error

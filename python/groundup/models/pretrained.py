@@ -31,6 +31,7 @@ def read(folder: str | PathLike[str]) -> tuple[GPTConfig, dict[str, Tensor]]:
         weights[name] = tensor
     if "transformer.wte.weight" in weights:
         weights["lm_head.weight"] = weights["transformer.wte.weight"]
+    _check_sizes(weights, config, path)
     check(weights, expected_shapes(config), path)
     return config, weights
 
@@ -67,6 +68,28 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _check_sizes(weights: Mapping[str, Tensor], config: GPTConfig, path: Path) -> None:
+    """Raise ValueError where config.json's sizes are not the weights' own.
+
+    Before anything is built to those sizes: config.json may be anybody's, while the weights have
+    been read and are as large as they are.
+    """
+    layers = {name.split(".")[2] for name in weights if name.startswith("transformer.h.")}
+    if len(layers) != config.n_layer:
+        raise ValueError(
+            f"{path}: holds {len(layers)} layers, and config.json beside it says n_layer is "
+            f"{config.n_layer}"
+        )
+    for name, shape in (
+        ("transformer.wte.weight", (config.vocab_size, config.n_embd)),
+        ("transformer.wpe.weight", (config.n_positions, config.n_embd)),
+        ("transformer.h.0.mlp.c_fc.weight", (config.n_embd, config.inner_size)),
+    ):
+        if name not in weights:
+            raise ValueError(f"{path}: {name} is missing; expected a GPT-2")
+        _check_shape(name, weights[name], shape, path)
+
+
 def expected_shapes(config: GPTConfig) -> dict[str, torch.Size]:
     """Every name of the state_dict with its shape."""
     from groundup.models.gpt import GPT
@@ -82,8 +105,12 @@ def check(tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], path:
     if foreign := sorted(tensors.keys() - shapes.keys()):
         raise ValueError(f"{path}: {foreign[0]} is not of a GPT-2 ({len(foreign)} such)")
     for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            raise ValueError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)}, and config.json beside it "
-                f"says {tuple(shape)}"
-            )
+        _check_shape(name, tensors[name], shape, path)
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], path: Path) -> None:
+    if tensor.shape != shape:
+        raise ValueError(
+            f"{path}: {name} has shape {tuple(tensor.shape)}, and config.json beside it says "
+            f"{tuple(shape)}"
+        )

@@ -129,7 +129,7 @@ def read_state(path: Path) -> dict[str, Any]:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         version, files, step = state["format"], state["files"], state["step"]
         told = {name: (int(files[name][0]), int(files[name][1])) for name in (_MODEL, _OPTIMIZER)}
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"{path / STATE}: expected a checkpoint's state; it is damaged") from error
     if version != _FORMAT or not isinstance(step, int):
         raise ValueError(

@@ -1,11 +1,16 @@
 """Where a run computes, with how many threads, and from which random numbers."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from groundup.models.config import GPTConfig
 from groundup.train.config import TrainConfig
+
+# A float32 each of weight, gradient and AdamW's two moments.
+_BYTES_PER_PARAMETER = 16
 
 
 def named_device(name: str) -> torch.device:
@@ -15,6 +20,25 @@ def named_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def check_memory(model: GPTConfig, device: torch.device) -> None:
+    """Raise ValueError for a model that cannot be trained in the device's memory.
+
+    Before it is built: a machine that runs out of memory page by page hangs and then kills. What
+    activations need comes on top and is found out by allocating.
+    """
+    needed = model.n_parameters * _BYTES_PER_PARAMETER
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    else:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ValueError(
+            f"model: expected one that this machine's {there / 1e9:,.1f} GB of memory can train, "
+            f"got {model.n_parameters:,} parameters, which need {needed / 1e9:,.1f} GB; make "
+            "n_layer, n_embd, vocab_size or block_size smaller"
+        )
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not isinstance(line, dict) or not isinstance(line.get("step"), int):
             break

@@ -10,6 +10,8 @@ from groundup._version import __version__
 
 if TYPE_CHECKING:
     from groundup import optim as optim
+    from groundup.models.patch import Patch as Patch
+    from groundup.models.patch import patch as patch
     from groundup.ops.attention import causal_attention as causal_attention
     from groundup.ops.cross_entropy import cross_entropy as cross_entropy
     from groundup.ops.dispatch import use as use
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from groundup.ops.layer_norm import layer_norm as layer_norm
 
 _OPS = ("causal_attention", "cross_entropy", "gelu", "layer_norm", "use")
+_PATCH = ("Patch", "patch")
 _SUBMODULES = (
     "data",
     "evaluate",
@@ -31,12 +34,14 @@ _SUBMODULES = (
     "train",
 )
 
-__all__ = ["__version__", "optim", *_OPS]
+__all__ = ["__version__", "optim", *_OPS, *_PATCH]
 
 
 def __getattr__(name: str) -> Any:
     if name in _OPS:
         value = getattr(importlib.import_module("groundup.ops"), name)
+    elif name in _PATCH:
+        value = getattr(importlib.import_module("groundup.models.patch"), name)
     elif name in _SUBMODULES:
         value = importlib.import_module(f"groundup.{name}")
     else:
@@ -46,4 +51,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OPS, *_SUBMODULES})
+    return sorted({*globals(), *_OPS, *_PATCH, *_SUBMODULES})

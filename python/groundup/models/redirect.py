@@ -1,0 +1,99 @@
+"""Calls of torch.nn.functional that groundup's ops answer, for the length of a `with` block."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+import groundup as gu
+
+
+def _cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    if (
+        input.dim() != 2
+        or target.dim() != 1
+        or target.dtype is not torch.int64
+        or size_average is not None
+        or reduce is not None
+        or (weight is not None and weight.requires_grad)
+    ):
+        return F.cross_entropy(
+            input, target, weight, size_average, ignore_index, reduce, reduction, label_smoothing
+        )
+    loss = gu.cross_entropy(
+        input,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
+    # torch's loss of half precision logits is float32 under autocast only.
+    return loss if torch.is_autocast_enabled(input.device.type) else loss.to(input.dtype)
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    if is_causal and attn_mask is None and query.dim() == 4:
+        return gu.causal_attention(
+            query,
+            key,
+            value,
+            scale=scale,
+            dropout_p=dropout_p,
+            enable_gqa=enable_gqa,
+            alignment="upper_left",
+        )
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )
+
+
+# op: (torch's function, ours with torch's arguments)
+REDIRECTED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "cross_entropy": (F.cross_entropy, _cross_entropy),
+    "scaled_dot_product_attention": (F.scaled_dot_product_attention, _attention),
+    "layer_norm": (F.layer_norm, gu.layer_norm),
+    "gelu": (F.gelu, gu.gelu),
+}
+
+
+class Redirect(TorchFunctionMode):
+    """Inside `with Redirect(names)`, those functions of REDIRECTED run on groundup's ops.
+
+    Holds for what the block calls, however deep, in this thread. Every other torch call passes
+    through at the cost of one Python call.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.answers = dict(REDIRECTED[name] for name in names)
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return self.answers.get(func, func)(*args, **(kwargs or {}))

@@ -1,0 +1,214 @@
+"""gu.patch: the same model on groundup's ops, and back."""
+
+import copy
+import io
+import pickle
+from collections import Counter
+
+import pytest
+import torch
+from compare import assert_error_like_eager
+from models.nanogpt import NanoGPT, NewGELU
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import groundup as gu
+from groundup.ops import dispatch
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def _batch():
+    ids = torch.randint(0, 65, (3, 17))
+    targets = ids.roll(-1, 1)
+    targets[0, 11:] = -1
+    return ids, targets
+
+
+def _gradients(model, ids, targets):
+    model.zero_grad(set_to_none=True)
+    _, loss = model(ids, targets)
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def _assert_same_work(model, run):
+    """run(model) -> (loss, gradients) of the patched model, judged beside the unpatched one's."""
+    exact_model = copy.deepcopy(model).double()
+    eager = run(model)
+    exact = run(exact_model)
+    with gu.patch(model), dispatch.ran() as ran:
+        patched = run(model)
+    assert_error_like_eager(patched[0], eager[0], exact[0], name="loss")
+    for name, gradient in patched[1].items():
+        assert_error_like_eager(
+            gradient, eager[1][name], exact[1][name], kind="gradient", name=name
+        )
+    again = run(model)
+    assert torch.equal(again[0], eager[0])
+    return Counter(ran)
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, NewGELU, lambda: nn.GELU("tanh")])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("flash", [False, True])
+def test_loss_and_gradients_of_a_nanogpt_stay(flash, bias, activation):
+    model = NanoGPT(flash=flash, bias=bias, activation=activation)
+    ids, targets = _batch()
+    ran = _assert_same_work(model, lambda m: _gradients(m, ids, targets))
+    if gu.ops.native.core is not None:
+        assert ran == {
+            ("layer_norm", "cpp"): 5,
+            ("gelu", "cpp"): 2,
+            ("causal_attention", "cpp"): 2,
+            ("cross_entropy", "cpp"): 1,
+        }
+
+
+def test_what_changed_is_printed_and_undone(capsys):
+    model = NanoGPT()
+    classes = [type(module) for module in model.modules()]
+    text = str(model)
+    done = gu.patch(model)
+    told = capsys.readouterr().out
+    assert told == f"{done}\n"
+    for line in (
+        "groundup.patch: NanoGPT",
+        "3 x Norm           now runs on layer_norm",
+        "2 x LayerNorm      now runs on layer_norm",
+        "2 x SelfAttention  now runs on causal_attention",
+        "2 x GELU           now runs on gelu",
+        "1 x NanoGPT        now runs on cross_entropy",
+    ):
+        assert line in told
+    assert isinstance(model.h[0].ln_2, nn.LayerNorm)
+    assert str(model) == text
+    done.undo()
+    done.undo()
+    assert [type(module) for module in model.modules()] == classes
+
+
+def test_a_second_patch_changes_nothing_and_says_so(capsys):
+    model = NanoGPT()
+    first = gu.patch(model)
+    second = gu.patch(model)
+    assert second.changed == []
+    assert "is patched already" in capsys.readouterr().out
+    second.undo()
+    assert type(model) is not NanoGPT
+    first.undo()
+    assert type(model) is NanoGPT
+
+
+def test_state_dict_deepcopy_and_pickle_of_a_patched_model():
+    model = NanoGPT()
+    ids, targets = _batch()
+    plain = model.state_dict()
+    expected = model(ids, targets)[1]
+    gu.patch(model)
+    assert model.state_dict().keys() == plain.keys()
+    stored = io.BytesIO()
+    pickle.dump(model, stored)
+    stored.seek(0)
+    for twin in (copy.deepcopy(model), pickle.load(stored)):  # noqa: S301  (our own bytes)
+        with dispatch.ran() as ran:
+            torch.testing.assert_close(twin(ids, targets)[1], expected)
+        assert ("layer_norm", "cpp" if gu.ops.native.core else "torch") in ran
+        with torch.no_grad():
+            twin.wte.weight.zero_()  # it runs on its own weights
+        assert twin(ids, targets)[1] != expected
+    torch.testing.assert_close(model(ids, targets)[1], expected)
+
+
+def test_hooks_and_recomputation_go_on():
+    model = NanoGPT()
+    ids, targets = _batch()
+    loss, gradients = _gradients(model, ids, targets)
+    gu.patch(model)
+    seen = []
+    model.h[0].ln_2.register_forward_hook(lambda *_: seen.append("ln_2"))
+    for block in model.h:
+        run = block.forward
+        block.forward = lambda x, run=run: checkpoint(run, x, use_reentrant=False)
+    again, recomputed = _gradients(model, ids, targets)
+    torch.testing.assert_close(again, loss)
+    torch.testing.assert_close(recomputed, gradients)
+    assert seen == ["ln_2", "ln_2"]
+
+
+@pytest.mark.parametrize("flash", [False, True])
+def test_a_patched_model_compiles_whole(flash):
+    model = NanoGPT(flash=flash)
+    ids, targets = _batch()
+    loss, gradients = _gradients(model, ids, targets)
+    gu.patch(model)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    again, compiled_gradients = _gradients(compiled, ids, targets)
+    torch.testing.assert_close(again, loss)
+    for name, gradient in compiled_gradients.items():
+        torch.testing.assert_close(gradient, gradients[name.removeprefix("_orig_mod.")])
+
+
+def test_dropout_stays_dropout():
+    model = NanoGPT(flash=False, dropout=0.5).train()
+    ids, targets = _batch()
+    gu.patch(model)
+    assert model(ids, targets)[1] != model(ids, targets)[1]
+    model.eval()
+    assert model(ids, targets)[1] == model(ids, targets)[1]
+
+
+def test_half_precision_and_autocast_give_torchs_dtype():
+    model = NanoGPT()
+    ids, targets = _batch()
+    with gu.patch(model):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model(ids, targets)[1].dtype is torch.float32
+        assert model.bfloat16()(ids, targets)[1].dtype is torch.bfloat16
+
+
+class _Odd(nn.Module):
+    """Named and built as nanoGPT's attention, and does something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.c_attn, self.c_proj = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.attn_dropout, self.resid_dropout = nn.Dropout(0.0), nn.Dropout(0.0)
+        self.n_head = 2
+
+    def forward(self, x):
+        return self.c_proj(self.c_attn(x)[..., :8].softmax(-1))
+
+
+class QuickGELU(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(1.702 * x)
+
+
+@pytest.mark.parametrize("kind", [_Odd, QuickGELU])
+def test_what_only_looks_alike_is_left_alone(kind):
+    model = nn.Sequential(kind(), nn.LayerNorm(8))
+    gu.patch(model)
+    assert type(model[0]) is kind
+
+
+def test_a_forward_that_somebody_replaced_is_left_and_named(capsys):
+    model = nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8))
+    model[0].forward = lambda x: x
+    gu.patch(model)
+    assert "0: left as it is: its forward was replaced by somebody else" in capsys.readouterr().out
+    assert type(model[0]) is nn.LayerNorm
+
+
+def test_wrong_models_have_their_sentences():
+    with pytest.raises(TypeError, match=r"model: expected a torch.nn.Module, got str"):
+        gu.patch("gpt2")
+    with pytest.raises(ValueError, match=r"found nothing in Linear that groundup has an op for"):
+        gu.patch(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=r"call gu.patch before torch.compile"):
+        gu.patch(torch.compile(nn.LayerNorm(8), backend="eager"))
+    with pytest.raises(TypeError, match="got a scripted one"):
+        gu.patch(torch.jit.trace(nn.LayerNorm(8), torch.zeros(1, 8)))

@@ -36,6 +36,12 @@ void bind_platform(py::module_& m) {
     return names;
   });
   m.def("usable_threads", [] { return usable_threads(); });
+  py::class_<Pages>(m, "Pages", py::buffer_protocol())
+      .def(py::init<std::size_t>())
+      .def_buffer([](const Pages& pages) {
+        return py::buffer_info(static_cast<unsigned char*>(pages.begin()),
+                               static_cast<py::ssize_t>(pages.size()));
+      });
 }
 
 template <class T>

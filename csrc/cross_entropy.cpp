@@ -150,8 +150,8 @@ struct Rows {
     const T* logits = row_of<T>(job.logits, job.row_stride, i);
     const RowStats stats = scan<T, kSmoothing, kCapped, false>(logits, job.n_classes, job.weight,
                                                                plan.cap, nullptr, nullptr);
-    job.lse[2 * i] = stats.largest;
-    job.lse[2 * i + 1] = (float)__builtin_log(stats.sum);
+    if (job.lse)
+      job.lse[2 * i] = stats.largest, job.lse[2 * i + 1] = (float)__builtin_log(stats.sum);
     if (job.target[i] == job.ignore_index) return 0;
     const Row row{job.target[i], weight_of(job, job.target[i])};
     const vfloat input = splat_one(logits + row.target);
@@ -268,7 +268,7 @@ void run(const Plan& plan, Pass pass) {
       job.row_loss[i] = loss;
   }
   if (pass == Pass::backward) return;
-  *job.denominator = (float)plan.denominator;
+  if (job.denominator) *job.denominator = (float)plan.denominator;
   if (job.reduction == Reduction::none) return;
   double total = 0;
   for (int64_t i = 0; i < job.n_rows; ++i) total += job.row_loss[i];

@@ -24,7 +24,8 @@ struct CrossEntropy {
   int n_threads;            // at most
 
   float* loss;  // (n_rows,) for none, else one number
-  float* lse;   // (n_rows, 2): largest logit, log(sum(exp(logit - largest))); in place: or null
+  // What backward needs; forward and in place also take null, for one that never comes.
+  float* lse;          // (n_rows, 2): largest logit, log(sum(exp(logit - largest)))
   float* denominator;  // the sum of the live targets' weights for mean, else 1
   double* row_loss;    // (n_rows,) scratch of forward and in place; unused for none
 

@@ -13,12 +13,19 @@ def isa() -> str: ...
 def isas() -> list[str]: ...
 def usable_threads() -> int: ...
 
+# n_bytes of writable memory with arbitrary contents, through the buffer protocol. When it dies one
+# such memory is kept for the next of about its size, free for the system to take.
+class Pages:
+    def __init__(self, n_bytes: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
 # cross_entropy: dtype 0 float32, 1 bfloat16; reduction 0 none, 1 mean, 2 sum; softcap 0.0 is none.
 # row_stride counts elements. target is int64; weight, float32 (n_classes,), may be 0, for none.
 #   loss         float32 (n_rows,) for none, else one number
 #   lse          float32 (n_rows, 2): the row's largest (capped) logit, and the log of the sum of
 #                exp(logit - largest); their sum is lse. 0 in the in-place form if not wanted
-#   denominator  float32, one number: the sum of the live targets' weights for mean, else 1
+#   denominator  float32, one number: the sum of the live targets' weights for mean, else 1; 0 in
+#                forward and in place if not wanted
 #   dloss        float32 (n_rows,) for none, else one number; the in-place form takes it as 1
 # Forward and in place return the first row whose live target is outside [0, n_classes), with
 # nothing written, or -1. Ignored rows have exactly zero gradient.

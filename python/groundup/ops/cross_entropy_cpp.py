@@ -16,6 +16,7 @@ from groundup.ops.cross_entropy_check import check_tensors
 from groundup.ops.cross_entropy_inplace import consumable, cross_entropy_inplace
 from groundup.ops.cross_entropy_torch import Options, bad_target
 from groundup.ops.native import core
+from groundup.ops.pages import LARGE_BYTES, empty_large
 
 _CPU = torch.device("cpu")
 # empty_like takes half the time of an empty() with dtype and device, and heeds no default device.
@@ -38,48 +39,59 @@ def cross_entropy_cpp(
         loss: Tensor = torch.ops.groundup.cross_entropy(input, target, weight, *options)[0]
         return loss
     if not (input.requires_grad and torch.is_grad_enabled()):
-        return _forward(input, target, weight, options)[0]
+        return _forward(input, target, weight, options, None)
     if inplace and consumable(input):
         return cross_entropy_inplace(input, target, weight, options)
-    return _CrossEntropy.apply(input, target, weight, options)  # type: ignore[no-any-return,no-untyped-call]
+    return _record(input, (target, weight, options))  # type: ignore[no-any-return]
+
+
+def _empty_statistics(input: Tensor) -> Tensor:
+    """What backward needs of forward, (2 * N + 1,) float32: per row its largest logit and
+    log(sum(exp(logit - largest))), and at the end the divisor of a mean."""
+    return _NUMBER.new_empty(2 * input.shape[0] + 1)
+
+
+# `x.data_ptr() or gate.address("x", x)`: only a pointer of 0 needs to be looked into, and a call
+# saved on every tensor is a good part of what the op costs beside its kernel.
 
 
 def _forward(
-    input: Tensor, target: Tensor, weight: Tensor | None, options: Options
-) -> tuple[Tensor, Tensor]:
-    """(loss, statistics): per row its largest logit and log(sum(exp(logit - largest))), and at
-    the end the divisor of a mean, (2 * N + 1,) together."""
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+    statistics: Tensor | None,
+) -> Tensor:
+    """The loss; fills `statistics`, of _empty_statistics, where a backward may follow."""
     dispatch.note("cross_entropy", "cpp")
-    if input.stride(1) != 1:
+    n_rows, n_classes = input.shape
+    row_stride, class_stride = input.stride()
+    if class_stride != 1:
         input = input.contiguous()
+        row_stride = n_classes
     target = target.contiguous()
     weight_pointer = 0
     if weight is not None:
         weight = weight.to(torch.float32).contiguous()
         weight_pointer = gate.address("weight", weight)
-    n_rows, n_classes = input.shape
-    if options[1]:
-        loss = torch.empty_like(_NUMBER)
-    else:
-        loss = torch.empty(n_rows, dtype=torch.float32, device=_CPU)
-    statistics = torch.empty(2 * n_rows + 1, dtype=torch.float32, device=_CPU)
-    lse = statistics.data_ptr()
+    loss = torch.empty_like(_NUMBER) if options[1] else _NUMBER.new_empty(n_rows)
+    lse = 0 if statistics is None else statistics.data_ptr()
     row = core.cross_entropy_forward_cpu(
-        gate.address("input", input),
+        input.data_ptr() or gate.address("input", input),
         input.dtype is torch.bfloat16,
         n_rows,
         n_classes,
-        input.stride(0),
-        gate.address("target", target),
+        row_stride,
+        target.data_ptr() or gate.address("target", target),
         weight_pointer,
         *options,
         loss.data_ptr(),
         lse,
-        lse + 8 * n_rows,
+        lse and lse + 8 * n_rows,
     )
     if row >= 0:
         raise bad_target(target, row, n_classes, options[0])
-    return loss, statistics
+    return loss
 
 
 def _backward(
@@ -91,52 +103,57 @@ def _backward(
     options: Options,
 ) -> Tensor:
     """dlogits, (N, V), rows contiguous, in input's dtype."""
-    if input.stride(1) != 1:
+    n_rows, n_classes = input.shape
+    row_stride, class_stride = input.stride()
+    if class_stride != 1:
         input = input.contiguous()
+        row_stride = n_classes
     target, dloss, statistics = target.contiguous(), dloss.contiguous(), statistics.contiguous()
     weight_pointer = 0
     if weight is not None:
         weight = weight.to(torch.float32).contiguous()
         weight_pointer = gate.address("weight", weight)
-    n_rows, n_classes = input.shape
-    dlogits = torch.empty_like(input)
+    dlogits = empty_large(input) if input.nbytes >= LARGE_BYTES else torch.empty_like(input)
     lse = statistics.data_ptr()
     core.cross_entropy_backward_cpu(
-        gate.address("input", input),
+        input.data_ptr() or gate.address("input", input),
         input.dtype is torch.bfloat16,
         n_rows,
         n_classes,
-        input.stride(0),
-        gate.address("target", target),
+        row_stride,
+        target.data_ptr() or gate.address("target", target),
         weight_pointer,
         *options,
         lse,
         lse + 8 * n_rows,
-        gate.address("dloss", dloss),
+        dloss.data_ptr() or gate.address("dloss", dloss),
         dlogits.data_ptr(),
-        dlogits.stride(0),
+        n_classes,
     )
     return dlogits
 
 
 class _CrossEntropy(torch.autograd.Function):
+    # What is not differentiated comes in one tuple: autograd looks at every argument by itself.
     @staticmethod
-    def forward(
-        ctx: Any, input: Tensor, target: Tensor, weight: Tensor | None, options: Options
-    ) -> Tensor:
-        loss, statistics = _forward(input, target, weight, options)
+    def forward(ctx: Any, input: Tensor, rest: tuple[Tensor, Tensor | None, Options]) -> Tensor:
+        target, weight, options = rest
+        statistics = _empty_statistics(input)
+        loss = _forward(input, target, weight, options, statistics)
         ctx.save_for_backward(statistics, input, target, weight)
         ctx.options = options
         return loss
 
     @staticmethod
-    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor, None]:
         if torch.is_grad_enabled():  # create_graph=True
             dlogits = _Backward.apply(dloss, *ctx.saved_tensors, ctx.options)  # type: ignore[no-untyped-call]
-            return dlogits, None, None, None
+            return dlogits, None
         statistics, input, target, weight = ctx.saved_tensors
-        dlogits = _backward(dloss, statistics, input, target, weight, ctx.options)
-        return dlogits, None, None, None
+        return _backward(dloss, statistics, input, target, weight, ctx.options), None
+
+
+_record = gate.recorder(_CrossEntropy)
 
 
 class _Backward(torch.autograd.Function):
@@ -171,7 +188,8 @@ def _operator(
     input: Tensor, target: Tensor, weight: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor]:
     _check_operator(input, target, weight)
-    return _forward(input, target, weight, options)
+    statistics = _empty_statistics(input)
+    return _forward(input, target, weight, options, statistics), statistics
 
 
 def _backward_operator(

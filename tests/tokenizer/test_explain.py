@@ -1,8 +1,12 @@
 """Explanations: the tree of a token, the merges of a text in order."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from groundup.tokenizer import Tokenizer
+from groundup.tokenizer import Tokenizer, interop_tiktoken
+from groundup.tokenizer.explain import MAX_TREE
+from groundup.tokenizer.patterns import find_pattern
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +91,42 @@ def test_bytes_that_are_no_text_are_shown_as_numbers(tok):
 def test_what_is_no_token_is_told_in_a_sentence(tok, what):
     with pytest.raises(ValueError, match=r"^explain: .*no token"):
         tok.explain(what)
+
+
+def test_a_tree_of_giants_is_its_top():
+    n = 1 << 20
+    tok = Tokenizer.train_from_counts({b"a" * n: 1}, 280, pattern="none")
+    longest = tok.n_vocab - 1
+    explained = tok.explain(longest)
+    assert len(explained.token) == n
+    lines = str(explained).splitlines()
+    assert len(lines) <= MAX_TREE
+    assert max(map(len, lines)) < 2000
+    assert f"({n} bytes)  id {longest}, merge {longest - 256}" in lines[0]
+    assert "parts left out" in str(explained)
+
+
+def test_a_tree_of_ranks_of_giants_is_bounded():
+    tokens = [bytes([byte]) for byte in range(256)] + [b"a" * 2**n for n in range(1, 21)]
+    none = find_pattern("none")
+    vocabulary = interop_tiktoken.vocabulary_of_tokens(tokens, none, {}, "ranks")
+    explained = Tokenizer(vocabulary).explain(275)
+    assert len(str(explained)) < MAX_TREE * 400
+    assert [len(part.token) for part in explained.parts] == [1 << 19, 1 << 19]
+
+
+def test_a_long_text_without_cuts_is_explained(library_text):
+    tok = Tokenizer.train([library_text[:20_000]], 400, pattern="none")
+    text = library_text[:60_000]
+    explained = tok.explain(text)
+    assert explained.ids == tok.encode(text)
+    (chunk,) = explained.chunks
+    assert len(chunk.merges) == len(text.encode()) - len(chunk.ids)
+    assert f"({len(text.encode())} bytes) -> " in str(explained)
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=12), min_size=1), st.text("abc", max_size=40))
+def test_any_text_is_explained_as_it_is_encoded(words, text):
+    ranks = Tokenizer.train(words, 290, pattern="none")
+    for each in (ranks, Tokenizer.from_tiktoken(ranks.to_tiktoken())):
+        assert each.explain(text).ids == each.encode(text)

@@ -8,20 +8,31 @@ which they fired.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from groundup.tokenizer.encoders import Encoder
 from groundup.tokenizer.engine import Chunks
+from groundup.tokenizer.trace import Node, Tracer
 from groundup.tokenizer.vocabulary import N_BYTES, Vocabulary
 
 MAX_SEEN_BYTES = 64
-MAX_DEPTH = 100  # a token of one letter repeated can be a chain of any length
+MAX_SHOWN_BYTES = 256
+# A token of one letter repeated can be a chain of any length, or a tree of any size.
+MAX_DEPTH = 100
+MAX_TREE = 2048  # tokens
+MAX_TRACED_BYTES = 1 << 16  # in one explanation
 
 
 def shown(token: bytes) -> str:
-    """A token for reading: its text in quotes, or its bytes where that is no text."""
+    """A token for reading: its text in quotes, or its bytes where that is no text.
+
+    Of one longer than MAX_SHOWN_BYTES the beginning, and how long it is.
+    """
+    if len(token) > MAX_SHOWN_BYTES:
+        begin = token[:MAX_SHOWN_BYTES]
+        whole = begin.decode(errors="ignore").encode() or begin  # not half a character
+        return f"{shown(whole)}… ({len(token)} bytes)"
     try:
         text = token.decode()
     except UnicodeDecodeError:
@@ -65,11 +76,13 @@ class TokenExplanation:
         if self.special:
             line += ", special: stands for itself, never merged"
         elif self.merge is None:
-            line += ", a byte" if len(self.token) == 1 else ", whole: no two parts are tokens"
+            line += ", a byte" if len(self.token) == 1 else ", whole: no merges lead to it"
         else:
             line += f", merge {self.merge.rank}"
             if self.merge.count is not None:
                 line += f", {self.merge.count} times"
+            if not self.parts:
+                line += ", parts left out"
         if self.seen_in is not None and self.seen_in.encode() != self.token:
             line += f", seen in {self.seen_in!r}"
         yield line
@@ -110,18 +123,11 @@ class Explainer:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._names = {i: name for name, i in vocabulary.specials.items()}
-        self._ids = {token: i for i, token in reversed([*enumerate(vocabulary.tokens)]) if token}
-        self._rules: dict[tuple[int, int], tuple[int, int, int]] = {}  # rank, row, new id
-        previous, rank = -1, -1
-        for row, (left, right, new) in enumerate(vocabulary.merges.tolist()):
-            if not vocabulary.whole_chunks or new != previous:
-                rank += 1
-            previous = new
-            self._rules[left, right] = (rank, row, new)
+        self._tracer = Tracer(vocabulary)
 
-    def token(self, i: int, depth: int = 0) -> TokenExplanation:
-        """The tree of one token, at most MAX_DEPTH deep."""
-        tokens, training = self._vocabulary.tokens, self._vocabulary.training
+    def token(self, i: int) -> TokenExplanation:
+        """The tree of one token: the top MAX_DEPTH levels and MAX_TREE tokens of it."""
+        tokens = self._vocabulary.tokens
         if i in self._names:
             return TokenExplanation(i, self._names[i].encode(), True, None, (), None)
         if not 0 <= i < len(tokens) or not tokens[i]:
@@ -129,57 +135,74 @@ class Explainer:
                 f"explain: expected a token's id below {self._vocabulary.n_ids}, got {i}; "
                 "no token has it."
             )
-        merge = self._merge_that_made(i)
-        parts = (
-            ()
-            if merge is None or depth == MAX_DEPTH
-            else (self._ids[merge.left], self._ids[merge.right])
-        )
+        budget = MAX_TRACED_BYTES
+        known: dict[int, Node] = {}
+
+        def node_of(i: int) -> Node:
+            nonlocal budget
+            if i not in known:
+                n = len(tokens[i])
+                known[i] = self._tree(i) if n <= budget else self._tracer.untraced(i)
+                budget -= n if n <= budget else 0
+            return known[i]
+
+        # Level by level, so that what the bound leaves is the top of the tree.
+        nodes, depths, parts_at = [node_of(i)], [0], [range(0)]
+        for at, depth in enumerate(depths):
+            parts = nodes[at].parts
+            if not parts or depth == MAX_DEPTH or len(nodes) + len(parts) > MAX_TREE:
+                continue
+            parts_at[at] = range(len(nodes), len(nodes) + len(parts))
+            for part in parts:
+                nodes.append(part if part.parts else node_of(part.id))
+                depths.append(depth + 1)
+                parts_at.append(range(0))
+        explained: list[TokenExplanation] = []
+        for node, places in zip(reversed(nodes), reversed(parts_at), strict=True):
+            below = tuple(explained[len(nodes) - 1 - place] for place in places)
+            explained.append(self._explained(node, below))
+        return explained[-1]
+
+    def _tree(self, i: int) -> Node:
+        """Token `i` with the merges that its own bytes end in; without parts if not in itself."""
+        made, _ = self._tracer.trace(self._vocabulary.tokens[i])
+        return made[0] if len(made) == 1 and made[0].id == i else Node(i)
+
+    def _explained(self, node: Node, parts: tuple[TokenExplanation, ...]) -> TokenExplanation:
+        training = self._vocabulary.training
         return TokenExplanation(
-            id=i,
-            token=tokens[i],
+            id=node.id,
+            token=self._vocabulary.tokens[node.id],
             special=False,
-            merge=merge,
-            parts=tuple(self.token(part, depth + 1) for part in parts),
-            seen_in=None if training is None else training.seen.get(i),
+            merge=self._merge(node) if node.row >= 0 else None,
+            parts=parts,
+            seen_in=None if training is None else training.seen.get(node.id),
         )
 
-    def _merge_that_made(self, i: int) -> Merge | None:
-        """The merge that the token's own bytes end in."""
-        fired = self._trace([self._ids[bytes([byte])] for byte in self._vocabulary.tokens[i]])
-        return fired[-1] if fired and fired[-1].id == i else None
+    def _merge(self, node: Node) -> Merge:
+        tokens, training = self._vocabulary.tokens, self._vocabulary.training
+        left, right = node.parts
+        return Merge(
+            tokens[left.id],
+            tokens[right.id],
+            tokens[node.id],
+            node.id,
+            self._tracer.ranks[node.row],
+            None if training is None else int(training.counts[node.row]),
+        )
 
     def chunk(self, chunk: bytes) -> ChunkExplanation:
-        if self._vocabulary.whole_chunks and (whole := self._ids.get(chunk)) is not None:
+        if self._vocabulary.whole_chunks and (whole := self._tracer.ids.get(chunk)) is not None:
             return ChunkExplanation(chunk, (), (whole,), (chunk,), whole=len(chunk) > 1)
-        ids = [self._ids[bytes([byte])] for byte in chunk]
-        fired = self._trace(ids)
+        made, fired = self._tracer.trace(chunk)
+        ids = tuple(node.id for node in made)
         tokens = tuple(self._vocabulary.tokens[i] for i in ids)
-        return ChunkExplanation(chunk, tuple(fired), tuple(ids), tokens)
+        return ChunkExplanation(chunk, tuple(map(self._merge, fired)), ids, tokens)
 
     def special(self, name: str) -> ChunkExplanation:
         return ChunkExplanation(
             name.encode(), (), (self._vocabulary.specials[name],), (name.encode(),), whole=True
         )
-
-    def _trace(self, ids: list[int]) -> list[Merge]:
-        """Merges `ids` in place, lowest rank first and leftmost among equals; what fired."""
-        tokens, training = self._vocabulary.tokens, self._vocabulary.training
-        fired: list[Merge] = []
-        while True:
-            candidates = [
-                (self._rules[pair][0], place)
-                for place, pair in enumerate(pairwise(ids))
-                if pair in self._rules
-            ]
-            if not candidates:
-                return fired
-            rank, place = min(candidates)
-            left, right = ids[place : place + 2]
-            _, row, new = self._rules[left, right]
-            count = None if training is None else int(training.counts[row])
-            fired.append(Merge(tokens[left], tokens[right], tokens[new], new, rank, count))
-            ids[place : place + 2] = [new]
 
 
 def seen_in(vocabulary: Vocabulary, encoder: Encoder, chunks: Chunks) -> dict[int, str]:

@@ -114,6 +114,39 @@ def test_a_regex_that_would_lose_text_is_refused(pattern, message):
         find_pattern(pattern)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(?R)", r"calls a group again by \(\?R\)"),
+        ("(?:a|(?R))*", r"calls a group again by \(\?R\)"),
+        ("(?P<x>a(?&x)?)", r"calls a group again by \(\?&x\)"),
+        ("(((a{1000}){1000}){1000})", "repeats its parts more than 65536 times in all"),
+        ("a{1000}{1000}", "repeats its parts more than 65536 times"),
+        ("(?:(?:ab?){,1000}){1000}", "repeats its parts more than 65536 times"),
+        ("a{100000000}", "repeats its parts more than 65536 times"),
+        ("a" * 20_000, "expected one of|at most 16384 characters, got 20000"),
+        ("(" * 5000, "is no regular expression"),
+        ("[", "is no regular expression: unterminated character set"),
+    ],
+)
+def test_a_regex_that_would_take_too_much_is_refused_before_it_is_compiled(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        find_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["[(?R)]+", r"\(\?R\)|a{3}", r"[]{99999999}]|a", "(?>a+){2,}"])
+def test_what_only_looks_like_too_much_is_taken(pattern):
+    assert find_pattern(pattern).regex == pattern
+
+
+def test_backtracking_without_end_is_refused():
+    with pytest.raises(ValueError, match=r"tries too many ways to match: 0\.5 s were not enough"):
+        Tokenizer.train(["a" * 3000], 260, pattern="(a+)+$b")
+    tok = Tokenizer.train(["ab"], 257, pattern="(a+)+$b")
+    with pytest.raises(ValueError, match="make its repeats exclude one another or possessive"):
+        tok.encode("a" * 3000)
+
+
 def test_what_a_pattern_leaves_out_is_kept():
     tok = Tokenizer.train(["abc 123 abc 123"], 270, pattern=r"[a-z]+")
     assert _chunks_of("ab 12 cd!", "none") == ["ab 12 cd!"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 
 import pytest
@@ -170,10 +171,30 @@ def test_a_large_hostile_file_is_refused_at_once(written, tmp_path):
 
 
 def test_a_folder_and_a_missing_file(tmp_path):
-    with pytest.raises(ValueError, match="expected a file, got a folder"):
+    with pytest.raises(ValueError, match="expected a regular file, got a folder"):
         Tokenizer.load(tmp_path)
     with pytest.raises(FileNotFoundError):
         Tokenizer.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        Tokenizer.load,
+        Tokenizer.from_hf,
+        lambda path: Tokenizer.from_tiktoken(path, "gpt4"),
+        lambda path: Tokenizer.from_gpt2(path, path),
+    ],
+)
+def test_what_is_no_regular_file_is_refused_at_once(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match=f"^{path}: .*regular file, got a pipe or a device"):
+            read(path)
+    with open(tmp_path / "huge", "wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(ValueError, match="huge: expected a tokenizer's file of at most 128 MiB"):
+        read(tmp_path / "huge")
 
 
 def test_products_that_do_not_fit_their_tokens_are_refused(tmp_path, trained):

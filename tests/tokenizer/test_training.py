@@ -145,6 +145,13 @@ def test_truncating_is_training_for_less(mixed_text):
             big.truncate(size)
 
 
+@pytest.mark.parametrize("size", [None, 300.5, "300"])
+def test_a_size_to_truncate_to_is_a_whole_number(trained, size):
+    with pytest.raises(ValueError, match=r"^truncate: expected a whole number of ids, got"):
+        trained.truncate(size)
+    assert trained.truncate(np.int64(300)).n_vocab == 300
+
+
 def test_eight_threads_may_use_one_tokenizer(trained, mixed_text):
     expected = trained.encode(mixed_text)
     found = []

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from groundup import _native
 from groundup.reference import bpe
-from groundup.tokenizer.patterns import Pattern
+from groundup.tokenizer.patterns import Pattern, split
 from groundup.tokenizer.vocabulary import Merges, merge_rows
 
 _BATCH_CHARACTERS = 1 << 24
@@ -101,6 +101,13 @@ def _valid(texts: Iterable[str]) -> Iterator[str]:
         yield text
 
 
+def _count_chunks(texts: Iterable[str], pattern: Pattern) -> Counter[bytes]:
+    counts: Counter[bytes] = Counter()
+    for text in _valid(texts):
+        counts.update(split(text, pattern))
+    return counts
+
+
 def read_text(path: Path) -> str:
     """A file's text as it stands, line ends included. ValueError where it is not UTF-8."""
     contents = path.read_bytes()
@@ -120,7 +127,7 @@ class NativeChunks:
 
     def add_texts(self, texts: Iterable[str], pattern: Pattern, threads: int) -> None:
         if not has_scanner(self._core, pattern):
-            self.add_counts(bpe.count_chunks(_valid(texts), pattern.regex))
+            self.add_counts(_count_chunks(texts, pattern))
             return
         batch: list[str] = []
         n_characters = 0
@@ -157,7 +164,7 @@ class ReferenceChunks:
         self._counts: Counter[bytes] = Counter()
 
     def add_texts(self, texts: Iterable[str], pattern: Pattern, threads: int) -> None:
-        self._counts.update(bpe.count_chunks(_valid(texts), pattern.regex))
+        self._counts.update(_count_chunks(texts, pattern))
 
     def add_file(self, path: Path, pattern: Pattern, threads: int) -> int:
         text = read_text(path)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import regex
 
+from groundup.reference import bpe
+from groundup.tokenizer import own_regex
+
 # Superscripts and subscripts, U+2070 to U+209C: letters, signs and brackets among them too.
 _SCRIPTS = "⁰-ₜ"
 _OPERATORS = r"\p{Sm}*/^\-"
@@ -115,8 +118,8 @@ def find_pattern(pattern: str) -> Pattern:
     """The pattern of that name or with that regular expression.
 
     A regex of one's own is read by the `regex` module; text that it does not match makes chunks
-    too, so that nothing is lost. ValueError for one that does not compile or that looks like a
-    misspelt name.
+    too, so that nothing is lost. ValueError for one that does not compile, that would take too
+    much to compile, that calls itself, or that looks like a misspelt name.
     """
     if not isinstance(pattern, str):
         raise ValueError(f"pattern: expected a name or a regular expression, got {pattern!r}.")
@@ -134,16 +137,23 @@ def find_pattern(pattern: str) -> Pattern:
         )
     if any("\ud800" <= character <= "\udfff" for character in pattern):
         raise ValueError(f"pattern: expected Unicode text, got {pattern!r}.")
-    try:
-        flags = regex.compile(pattern).flags
-    except (regex.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"pattern: {pattern!r} is no regular expression: {error}.") from None
-    if flags & regex.REVERSE:
-        raise ValueError(
-            f"pattern: {pattern!r} reads from right to left; text is cut from left to right, so "
-            "leave out (?r)."
-        )
+    own_regex.compiled(pattern)
     return Pattern(None, pattern)
+
+
+def read_pattern(pattern: str, source: str) -> Pattern:
+    """`find_pattern` for one that stands in the file `source`."""
+    try:
+        return find_pattern(pattern)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+def split(text: str, pattern: Pattern) -> list[bytes]:
+    """The chunks of `text` in order, cut by the regex module."""
+    if pattern.name is None:
+        return own_regex.split(text, pattern.regex)
+    return bpe.split(text, pattern.regex)
 
 
 # What three engines read in three ways. \w and \b: whether a combining mark is part of a word.

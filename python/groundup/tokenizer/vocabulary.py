@@ -4,6 +4,7 @@ Readers of every format end in `checked`, which admits no vocabulary that could 
 encoder: files are written by strangers.
 """
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -120,6 +121,10 @@ def truncated(vocabulary: Vocabulary, n_ids: int) -> Vocabulary:
 
     ValueError where ids are not in the order of merges, or `n_ids` leaves no room for the bytes.
     """
+    try:
+        n_ids = operator.index(n_ids)
+    except TypeError:
+        raise ValueError(f"truncate: expected a whole number of ids, got {n_ids!r:.60}.") from None
     n_tokens = n_ids - len(vocabulary.specials)
     if not vocabulary.is_in_merge_order and not vocabulary.whole_chunks:
         raise ValueError(

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "bpe/count.h"
+#include "bpe/decode.h"
 #include "bpe/encode.h"
 #include "bpe/merge.h"
+#include "bpe/ranks.h"
 #include "bpe/unicode.h"
 
 using namespace groundup::bpe;
@@ -91,14 +93,23 @@ void round() {
     rows.insert(rows.end(), {merge.left, merge.right, merge.id});
   }
   if (below(2)) rows = all_splits(tokens);
+  const Decoder decoder(tokens);
+  std::vector<std::string> read;
+  read_ranks(reinterpret_cast<const char*>(bytes(garbage)), garbage.size(), &read);
   const Encoder encoder(tokens, rows.data(), rows.size() / 3, pattern, below(2));
   const auto encode_all = [&] {
     for (const Text& text : texts) {
       IdBuffer ids;
       encoder.encode(text.begin, text.size, &ids);
-      std::string decoded;
-      for (std::size_t i = 0; i < ids.size(); ++i) decoded += encoder.token(ids.data()[i]);
-      require(decoded == std::string(text.begin, text.begin + text.size), "round trip lost text");
+      ByteBuffer decoded;
+      require(decoder.decode(
+                  ids.size(), [&](std::size_t i) { return ids.data()[i]; }, &decoded),
+              "an id without a token");
+      require(
+          decoded.size() == text.size &&
+              std::equal(text.begin, text.begin + text.size, decoded.data(),
+                         [](std::uint8_t a, char b) { return a == static_cast<std::uint8_t>(b); }),
+          "round trip lost text");
     }
   };
   std::vector<std::thread> threads;

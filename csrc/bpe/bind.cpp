@@ -125,14 +125,18 @@ struct PyChunkCounts {
     return items;
   }
 
+  std::uint64_t n_chunks() const { return counts.n_chunks(); }
+  std::uint64_t n_bytes() const { return counts.n_bytes(); }
+
   std::size_t size() {
     const Alone alone(busy);
     return counts.n_distinct();
   }
 };
 
-py::tuple train(PyChunkCounts& counts, std::int64_t n_merges, const std::string& ties,
+py::tuple train(const py::handle& chunk_counts, std::int64_t n_merges, const std::string& ties,
                 std::int64_t min_frequency, int threads) {
+  auto& counts = made<PyChunkCounts>(chunk_counts);
   bpe::Ties rule;
   if (!bpe::find_ties(ties.c_str(), &rule))
     throw py::value_error("ties: expected 'smallest_pair', 'huggingface' or 'first_seen', got '" +
@@ -185,19 +189,20 @@ py::array_t<std::int64_t> split(const py::str& text, const std::string& pattern)
 void bind_bpe(py::module_& m) {
   py::class_<PyChunkCounts>(m, "ChunkCounts")
       .def(py::init<>())
-      .def_property_readonly("n_chunks", [](PyChunkCounts& c) { return c.counts.n_chunks(); })
-      .def_property_readonly("n_bytes", [](PyChunkCounts& c) { return c.counts.n_bytes(); })
-      .def("__len__", &PyChunkCounts::size)
-      .def("add_texts", &PyChunkCounts::add_texts, py::arg("texts"), py::arg("pattern"),
+      .def_property_readonly("n_chunks", method(&PyChunkCounts::n_chunks))
+      .def_property_readonly("n_bytes", method(&PyChunkCounts::n_bytes))
+      .def("__len__", method(&PyChunkCounts::size))
+      .def("add_texts", method(&PyChunkCounts::add_texts), py::arg("texts"), py::arg("pattern"),
            py::arg("threads"))
-      .def("add_file", &PyChunkCounts::add_file, py::arg("path"), py::arg("pattern"),
+      .def("add_file", method(&PyChunkCounts::add_file), py::arg("path"), py::arg("pattern"),
            py::arg("threads"))
-      .def("add_chunks", &PyChunkCounts::add_chunks, py::arg("chunks"), py::arg("counts"))
-      .def("items", &PyChunkCounts::items);
+      .def("add_chunks", method(&PyChunkCounts::add_chunks), py::arg("chunks"), py::arg("counts"))
+      .def("items", method(&PyChunkCounts::items));
   m.def("bpe_train", &train, py::arg("counts"), py::arg("n_merges"), py::arg("ties"),
         py::arg("min_frequency"), py::arg("threads"));
   m.def("split", &split, py::arg("text"), py::arg("pattern"));
   bind_bpe_encoder(m);
+  bind_bpe_decoder(m);
 }
 
 }  // namespace groundup

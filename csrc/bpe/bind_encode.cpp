@@ -19,41 +19,35 @@ py::array_t<std::uint32_t> ids_to_numpy(IdBuffer&& ids) {
   return py::array_t<std::uint32_t>(n, owned, owner);
 }
 
-py::list to_list(const IdBuffer& ids) {
-  py::list list(ids.size());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    PyObject* id = PyLong_FromLong(static_cast<long>(ids.data()[i]));
-    if (id == nullptr) throw py::error_already_set();
-    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), id);
+// The ints of a vocabulary, each made once: most ids of a text have stood in it before, and to
+// count a reference is cheaper than to make an int. Used under the GIL.
+class Ints {
+ public:
+  explicit Ints(std::size_t n) : ints_(n) {}
+  ~Ints() {
+    for (PyObject* each : ints_) Py_XDECREF(each);
   }
-  return list;
-}
+  Ints(const Ints&) = delete;
 
-std::vector<std::string> token_bytes(const py::sequence& tokens) {
-  std::vector<std::string> bytes;
-  bytes.reserve(py::len(tokens));
-  for (const py::object token : tokens) {
-    char* at;
-    Py_ssize_t n;
-    if (PyBytes_AsStringAndSize(token.ptr(), &at, &n) != 0) throw py::error_already_set();
-    bytes.emplace_back(at, static_cast<std::size_t>(n));
+  py::list list_of(const IdBuffer& ids) {
+    py::list list(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      PyObject*& each = ints_[ids.data()[i]];
+      if (each == nullptr) each = PyLong_FromUnsignedLong(ids.data()[i]);
+      if (each == nullptr) throw py::error_already_set();
+      Py_INCREF(each);
+      PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), each);
+    }
+    return list;
   }
-  return bytes;
-}
 
-py::array_t<std::uint32_t> splits(const py::sequence& tokens) {
-  const std::vector<std::string> bytes = token_bytes(tokens);
-  std::vector<std::uint32_t> rows;
-  {
-    const py::gil_scoped_release release;
-    rows = bpe::all_splits(bytes);
-  }
-  const auto n = static_cast<py::ssize_t>(rows.size() / 3);
-  return to_numpy(std::move(rows)).reshape({n, py::ssize_t{3}});
-}
+ private:
+  std::vector<PyObject*> ints_;
+};
 
 struct PyEncoder {
   bpe::Encoder encoder;
+  mutable Ints ints{encoder.n_tokens()};
 
   static std::unique_ptr<PyEncoder> make(const py::sequence& tokens, const py::object& merges,
                                          const std::string& pattern, bool whole_chunks) {
@@ -75,7 +69,7 @@ struct PyEncoder {
     return ids;
   }
 
-  py::list encode(const py::str& text) const { return to_list(ids_of(utf8_of(text))); }
+  py::list encode(const py::str& text) const { return ints.list_of(ids_of(utf8_of(text))); }
 
   py::array_t<std::uint32_t> encode_to_numpy(const py::str& text) const {
     return ids_to_numpy(ids_of(utf8_of(text)));
@@ -119,7 +113,7 @@ struct PyEncoder {
     const HeldTexts held(texts);
     const std::vector<IdBuffer> ids = batch_ids(held, n);
     py::list lists(ids.size());
-    for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = to_list(ids[i]);
+    for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = ints.list_of(ids[i]);
     return lists;
   }
 
@@ -149,6 +143,11 @@ struct PyEncoder {
         throw py::value_error("ends: expected offsets that never fall, up to the text's " +
                               std::to_string(n) + " bytes, got " + std::to_string(cuts.at(i)) +
                               " after " + std::to_string(before) + ".");
+    if (before != n)
+      throw py::value_error("ends: expected the last to be the end of the text, " +
+                            std::to_string(n) + ", got " +
+                            (cuts.size() ? std::to_string(before) : std::string("no ends")) +
+                            "; the bytes after it would be lost.");
     IdBuffer ids;
     {
       const py::gil_scoped_release release;
@@ -157,68 +156,21 @@ struct PyEncoder {
     }
     return ids_to_numpy(std::move(ids));
   }
-
-  std::string bytes_of(const std::uint32_t* ids, std::size_t n) const {
-    std::size_t n_bytes = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (ids[i] >= encoder.n_tokens())
-        throw py::value_error("ids: expected ids below the vocabulary's " +
-                              std::to_string(encoder.n_tokens()) + ", got " +
-                              std::to_string(ids[i]) + " at index " + std::to_string(i) + ".");
-      n_bytes += encoder.token(ids[i]).size();
-    }
-    std::string bytes;
-    bytes.reserve(n_bytes);
-    for (std::size_t i = 0; i < n; ++i) bytes += encoder.token(ids[i]);
-    return bytes;
-  }
-
-  py::bytes decode(const py::object& ids) const {
-    const auto given = exact_array<std::uint32_t>(ids, "ids", "uint32", 1);
-    std::string bytes;
-    {
-      const py::gil_scoped_release release;
-      bytes = bytes_of(given.data(), given.size());
-    }
-    return py::bytes(bytes);
-  }
-
-  py::list decode_batch(const py::sequence& batch, int threads) const {
-    const std::size_t n = n_threads(threads);
-    std::vector<py::array_t<std::uint32_t, py::array::c_style>> held;
-    for (const py::object ids : batch)
-      held.push_back(exact_array<std::uint32_t>(ids, "ids", "uint32", 1));
-    std::vector<std::string> bytes(held.size());
-    bool finished;
-    {
-      const py::gil_scoped_release release;
-      finished = bpe::run_threads(held.size(), n, interrupted, [&](std::size_t item, std::size_t) {
-        bytes[item] = bytes_of(held[item].data(), held[item].size());
-      });
-    }
-    if (!finished) throw py::error_already_set();
-    py::list texts(bytes.size());
-    for (std::size_t i = 0; i < bytes.size(); ++i) texts[i] = py::bytes(bytes[i]);
-    return texts;
-  }
 };
 
 }  // namespace
 
 void bind_bpe_encoder(py::module_& m) {
-  m.def("bpe_splits", &splits, py::arg("tokens"));
   py::class_<PyEncoder>(m, "BpeEncoder")
       .def(py::init(&PyEncoder::make), py::arg("tokens"), py::arg("merges"), py::arg("pattern"),
            py::arg("whole_chunks"))
-      .def("encode", &PyEncoder::encode, py::arg("text"))
-      .def("encode_to_numpy", &PyEncoder::encode_to_numpy, py::arg("text"))
-      .def("encode_with_offsets", &PyEncoder::encode_with_offsets, py::arg("text"))
-      .def("encode_batch", &PyEncoder::encode_batch, py::arg("texts"), py::arg("threads"))
-      .def("encode_batch_to_numpy", &PyEncoder::encode_batch_to_numpy, py::arg("texts"),
+      .def("encode", method(&PyEncoder::encode), py::arg("text"))
+      .def("encode_to_numpy", method(&PyEncoder::encode_to_numpy), py::arg("text"))
+      .def("encode_with_offsets", method(&PyEncoder::encode_with_offsets), py::arg("text"))
+      .def("encode_batch", method(&PyEncoder::encode_batch), py::arg("texts"), py::arg("threads"))
+      .def("encode_batch_to_numpy", method(&PyEncoder::encode_batch_to_numpy), py::arg("texts"),
            py::arg("threads"))
-      .def("encode_chunks", &PyEncoder::encode_chunks, py::arg("text"), py::arg("ends"))
-      .def("decode", &PyEncoder::decode, py::arg("ids"))
-      .def("decode_batch", &PyEncoder::decode_batch, py::arg("ids"), py::arg("threads"));
+      .def("encode_chunks", method(&PyEncoder::encode_chunks), py::arg("text"), py::arg("ends"));
 }
 
 }  // namespace groundup

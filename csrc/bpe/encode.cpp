@@ -95,22 +95,6 @@ std::uint32_t TokenTable::find(const std::uint8_t* bytes, std::size_t n) const n
   }
 }
 
-std::vector<std::uint32_t> all_splits(const std::vector<std::string>& tokens) {
-  const TokenTable table(tokens);
-  std::vector<std::uint32_t> rows;
-  for (std::uint32_t id = 0; id < tokens.size(); ++id) {
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(tokens[id].data());
-    const std::size_t n = tokens[id].size();
-    for (std::size_t cut = 1; cut < n; ++cut) {
-      const std::uint32_t left = table.find(bytes, cut);
-      if (left == TokenTable::kAbsent) continue;
-      const std::uint32_t right = table.find(bytes + cut, n - cut);
-      if (right != TokenTable::kAbsent) rows.insert(rows.end(), {left, right, id});
-    }
-  }
-  return rows;
-}
-
 struct Workspace {
   KeyBatch batch;
   std::vector<Cached> cache = std::vector<Cached>(kCacheSlots);

@@ -1,4 +1,4 @@
-// Stage 4: text to ids and back.
+// Stage 4: text to ids.
 //
 // A chunk is looked up in a cache of short chunks, then (whole_chunks) among the tokens, and only
 // then merged: the pair of lowest rank first, the leftmost of equals. Short chunks are scanned for
@@ -55,11 +55,6 @@ class TokenTable {
   const std::vector<std::string>& tokens_;
   std::vector<std::uint32_t> slots_;
 };
-
-// Rows (left, right, id), by id: every cut of every token into two tokens. With them as merges and
-// whole_chunks, tiktoken's rule (any neighbours that together are a token, the lowest id first)
-// is the encoder's.
-std::vector<std::uint32_t> all_splits(const std::vector<std::string>& tokens);
 
 class Encoder {
  public:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.tokenizer import PATTERNS, Tokenizer, engine
-from groundup.tokenizer.interop_tiktoken import vocabulary_of_ranks
+from groundup.tokenizer.interop_tiktoken import vocabulary_of_tokens
 from groundup.tokenizer.patterns import find_pattern
 
 # Text that is likely to hit a pattern's edges, and any text (without the native core, up to what
@@ -115,7 +115,7 @@ def test_any_list_of_ranks_encodes_as_tiktoken(tokens, text):
     ranks = {bytes([byte]): byte for byte in range(256)}
     ranks |= {token.encode(): 256 + i for i, token in enumerate(tokens)}
     theirs = tiktoken.Encoding("any", pat_str=r"\S+|\s+", mergeable_ranks=ranks, special_tokens={})
-    ours = Tokenizer(vocabulary_of_ranks(ranks, find_pattern(r"\S+|\s+"), {}, "ranks"))
+    ours = Tokenizer(vocabulary_of_tokens(list(ranks), find_pattern(r"\S+|\s+"), {}, "ranks"))
     assert ours.encode(text) == theirs.encode(text)
 
 

@@ -167,6 +167,14 @@ def test_damaged_tiktoken_files_are_told_in_a_sentence(tmp_path, contents, messa
         Tokenizer.from_tiktoken(path, "gpt4")
 
 
+def test_tokens_that_repeat_each_other_are_refused(tmp_path):
+    path = tmp_path / "giants.tiktoken"
+    giants = (base64.b64encode(b"a" * n) + b" %d" % (n - 1 + 255) for n in range(2, 3000))
+    path.write_bytes(b"\n".join([*_lines(), *giants]))
+    with pytest.raises(ValueError, match=r"giants\.tiktoken: tokens: expected .* ways to cut"):
+        Tokenizer.from_tiktoken(path, "gpt4")
+
+
 def test_special_ids_must_be_free(trained, tmp_path):
     path = tmp_path / "ours.tiktoken"
     trained.to_tiktoken(path)
@@ -206,7 +214,10 @@ def _set(path: str, value: object):
         (_set("pre_tokenizer", {"type": "Metaspace"}), "ByteLevel pre-tokenizer, got Metaspace"),
         (_set("pre_tokenizer.pretokenizers.0.type", "Digits"), "expected one Split before"),
         (_set("pre_tokenizer.pretokenizers.0.behavior", "Removed"), "Split that is Isolated"),
-        (_set("pre_tokenizer.pretokenizers.0.pattern", {"Regex": "("}), "no regular expression"),
+        (
+            _set("pre_tokenizer.pretokenizers.0.pattern", {"Regex": "("}),
+            r"tokenizer.json: pattern: .* no regular expression",
+        ),
         (_set("pre_tokenizer.pretokenizers.0.pattern", {"Regex": r"\p{L}+$|."}), r"holds '\$'"),
         (
             _set("pre_tokenizer.pretokenizers.0.pattern", {"Regex": r"\d{1,3}+|."}),

@@ -1,54 +1,59 @@
-"""Ids to bytes: every id is checked before the engine sees it, special tokens are put in here."""
+"""Ids to bytes. The native decoder takes what is plainly ids; what it refuses is looked at here.
+
+So the usual case is one call, and every other gets its sentence: which id is no token, or what
+came instead of whole numbers.
+"""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from groundup.tokenizer.encoders import Encoder, Ids
+from groundup.tokenizer.encoders import Ids
+from groundup.tokenizer.engine import native_core
 from groundup.tokenizer.vocabulary import Vocabulary
 
 
 class Decoder:
-    def __init__(self, vocabulary: Vocabulary, encoder: Encoder) -> None:
-        self._vocabulary = vocabulary
-        self._encoder = encoder
-        self._special_bytes = {i: name.encode() for name, i in vocabulary.specials.items()}
-        self._n_ids = vocabulary.n_ids
-        self._is_special = np.zeros(self._n_ids, dtype=bool)
-        self._is_special[list(self._special_bytes)] = True
-        self._is_token = self._is_special.copy()
-        self._is_token[: len(vocabulary.tokens)] |= np.fromiter(map(bool, vocabulary.tokens), bool)
-        # Below this every id is an ordinary token, and nothing needs to be looked up.
-        exceptions = np.flatnonzero(self._is_special | ~self._is_token)
-        self._n_plain = int(exceptions[0]) if len(exceptions) else self._n_ids
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        tokens = list(vocabulary.tokens)
+        tokens += [b""] * (vocabulary.n_ids - len(tokens))
+        for name, i in vocabulary.specials.items():
+            tokens[i] = name.encode()
+        self._tokens = tokens
+        core = native_core()
+        self._native = None if core is None else core.BpeDecoder(tokens)
+
+    def token_bytes(self) -> list[bytes]:
+        """Of every id, a special token's name among them; b"" where an id is unused."""
+        return self._tokens.copy()
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """(n_ids,) bytes of each token."""
-        return np.array([len(token) for token in self.token_bytes()], dtype=np.int64)
+        return np.fromiter(map(len, self._tokens), np.int64, len(self._tokens))
 
-    def token_bytes(self) -> list[bytes]:
-        values = list(self._vocabulary.tokens)
-        values += [b""] * (self._n_ids - len(values))
-        for i, name in self._special_bytes.items():
-            values[i] = name
-        return values
+    def decode(self, ids: ArrayLike, errors: str) -> str:
+        if self._native is not None:
+            text: str | None = self._native.decode(ids, errors)
+            if text is not None:
+                return text
+        return self.decode_bytes(ids).decode("utf-8", errors)
 
-    def decode(self, ids: ArrayLike) -> bytes:
-        return self._decode_checked(self._checked(ids))
+    def decode_bytes(self, ids: ArrayLike) -> bytes:
+        if self._native is None:
+            return b"".join(map(self._tokens.__getitem__, self._checked(ids).tolist()))
+        decoded: bytes | None = self._native.decode_bytes(ids)
+        if decoded is None:
+            decoded = self._native.decode_bytes(self._checked(ids))
+        assert decoded is not None, "checked ids have tokens"
+        return decoded
 
-    def decode_batch(self, batch: Iterable[ArrayLike], threads: int) -> Sequence[bytes]:
-        arrays = [self._checked(ids) for ids in batch]
-        if not all(map(self._is_plain, arrays)):
-            return [self._decode_checked(ids) for ids in arrays]
-        return self._encoder.decode_batch(arrays, threads)
-
-    def _is_plain(self, ids: Ids) -> bool:
-        return not len(ids) or int(ids.max()) < self._n_plain
+    def decode_batch(self, batch: Iterable[ArrayLike], errors: str) -> list[str]:
+        return [self.decode(ids, errors) for ids in batch]
 
     def _checked(self, ids: ArrayLike) -> Ids:
         if isinstance(ids, list):
@@ -64,33 +69,14 @@ class Decoder:
             raise ValueError(_expected(f"shape {given.shape}; use decode_batch for several texts"))
         if given.ndim == 0 or given.dtype.kind not in "iu":
             raise ValueError(_expected(f"{ids!r:.60}"))
-        largest = int(given.max())
-        if (
-            given.min() < 0
-            or largest >= self._n_ids
-            or not (largest < self._n_plain or self._is_token[given].all())
-        ):
-            bad = next(
-                i for i in given.tolist() if not 0 <= i < self._n_ids or not self._is_token[i]
-            )
-            unused = " and this one is unused" if 0 <= bad < self._n_ids else ""
+        n_ids = len(self._tokens)
+        if given.min() < 0 or given.max() >= n_ids or not self.lengths[given].all():
+            bad = next(i for i in given.tolist() if not 0 <= i < n_ids or not self._tokens[i])
+            unused = " and this one is unused" if 0 <= bad < n_ids else ""
             raise ValueError(
-                f"ids: {bad} is no token; this vocabulary has ids from 0 to {self._n_ids - 1}"
-                f"{unused}."
+                f"ids: {bad} is no token; this vocabulary has ids from 0 to {n_ids - 1}{unused}."
             )
         return np.ascontiguousarray(given, dtype=np.uint32)
-
-    def _decode_checked(self, ids: Ids) -> bytes:
-        if self._is_plain(ids):
-            return self._encoder.decode(ids)
-        places = np.flatnonzero(self._is_special[ids])
-        parts: list[bytes] = []
-        begin = 0
-        for place in places.tolist():
-            parts += [self._encoder.decode(ids[begin:place]), self._special_bytes[int(ids[place])]]
-            begin = place + 1
-        parts.append(self._encoder.decode(ids[begin:]))
-        return b"".join(parts)
 
 
 def _to_array(ids: ArrayLike) -> NDArray[Any]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from groundup.reference import bpe
 from groundup.tokenizer.engine import has_scanner, native_core
+from groundup.tokenizer.patterns import split
 from groundup.tokenizer.vocabulary import Merges, Vocabulary
 
 Ids = NDArray[np.uint32]
 
 
 class Encoder(Protocol):
-    """Ordinary text to ids and ids of ordinary tokens to bytes; texts are valid Unicode."""
+    """Ordinary text to ids; texts are valid Unicode."""
 
     def encode(self, text: str) -> list[int]: ...
     def encode_to_numpy(self, text: str) -> Ids: ...
@@ -25,8 +26,6 @@ class Encoder(Protocol):
     def encode_chunk(self, chunk: bytes) -> list[int]: ...
     def encode_chunks(self, chunks: Sequence[bytes]) -> Ids: ...
     def split(self, text: str) -> list[bytes]: ...
-    def decode(self, ids: Ids) -> bytes: ...
-    def decode_batch(self, batch: Sequence[Ids], threads: int) -> list[bytes]: ...
 
 
 def new_encoder(vocabulary: Vocabulary) -> Encoder:
@@ -55,8 +54,6 @@ class NativeEncoder:
         self.encode_batch: Callable[[Sequence[str], int], list[list[int]]] = (
             self._encoder.encode_batch
         )
-        self.decode: Callable[[Ids], bytes] = self._encoder.decode
-        self.decode_batch: Callable[[Sequence[Ids], int], list[bytes]] = self._encoder.decode_batch
 
     def _scanner_name(self) -> str:
         assert self._pattern.name is not None
@@ -90,7 +87,7 @@ class SplittingEncoder(NativeEncoder):
         return "none"
 
     def split(self, text: str) -> list[bytes]:
-        return bpe.split(text, self._pattern.regex)
+        return split(text, self._pattern)
 
 
 class ReferenceEncoder:
@@ -132,13 +129,7 @@ class ReferenceEncoder:
         return np.array([i for chunk in chunks for i in self.encode_chunk(chunk)], dtype=np.uint32)
 
     def split(self, text: str) -> list[bytes]:
-        return bpe.split(text, self._vocabulary.pattern.regex)
-
-    def decode(self, ids: Ids) -> bytes:
-        return b"".join(map(self._vocabulary.tokens.__getitem__, ids.tolist()))
-
-    def decode_batch(self, batch: Sequence[Ids], threads: int) -> list[bytes]:
-        return [self.decode(ids) for ids in batch]
+        return split(text, self._vocabulary.pattern)
 
 
 def _last_of_each_pair(merges: Merges) -> Merges:

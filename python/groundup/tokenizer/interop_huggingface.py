@@ -17,7 +17,7 @@ import regex
 from groundup._files import write_atomic
 from groundup.tokenizer.byte_letters import from_letters, to_letters
 from groundup.tokenizer.interop_gpt2 import pair_of, vocabulary_of_letters
-from groundup.tokenizer.patterns import NONE, Pattern, check_portable, find_pattern
+from groundup.tokenizer.patterns import NONE, Pattern, check_portable, find_pattern, read_pattern
 from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
 from groundup.tokenizer.vocabulary import Vocabulary
 
@@ -147,7 +147,7 @@ def _split_pattern(split: Json, source: str) -> Pattern:
         spelled = regex.escape(expect(pattern["String"], str, source, "the Split's string"))
     else:
         spelled = expect(pattern.get("Regex"), str, source, "the Split's regex")
-    found = find_pattern(spelled)
+    found = read_pattern(spelled, source)
     behavior, invert = split.get("behavior"), split.get("invert", False)
     # Keeping only the matches loses nothing where the pattern matches everything.
     if (behavior, invert) != ("Isolated", False) and not (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from groundup._files import write_atomic
 from groundup.tokenizer.encoders import new_encoder
+from groundup.tokenizer.engine import native_core
 from groundup.tokenizer.patterns import Pattern, check_portable, find_pattern
 from groundup.tokenizer.reading import expect_id, read_file
 from groundup.tokenizer.splits import all_splits
@@ -25,17 +26,13 @@ if TYPE_CHECKING:
 _decoded = functools.partial(binascii.a2b_base64, strict_mode=True)
 
 
-def read_ranks(path: str | os.PathLike[str]) -> dict[bytes, int]:
-    """The tokens of a .tiktoken file and their ranks."""
+def read_tokens(path: str | os.PathLike[str]) -> list[bytes]:
+    """The tokens of a .tiktoken file by rank, b"" for a rank that none has."""
     contents = read_file(path)
-    fields = contents.split()
-    try:  # all lines at once; what fails is read again, line by line, to say where
-        ranks = dict(zip(map(_decoded, fields[::2]), map(int, fields[1::2]), strict=True))
-        if ranks and 2 * len(ranks) == len(fields):
-            return ranks
-    except ValueError:
-        pass
-    return _read_lines(contents, path)
+    core = native_core()
+    tokens: list[bytes] | None = None if core is None else core.bpe_read_ranks(contents)
+    # What the native reader refuses is read again here, to say what is wrong and where.
+    return tokens_by_rank(_read_lines(contents, path), str(path)) if tokens is None else tokens
 
 
 def _read_lines(contents: bytes, path: str | os.PathLike[str]) -> dict[bytes, int]:
@@ -59,9 +56,7 @@ def _read_lines(contents: bytes, path: str | os.PathLike[str]) -> dict[bytes, in
     return ranks
 
 
-def vocabulary_of_ranks(
-    ranks: Mapping[bytes, int], pattern: Pattern, specials: Mapping[str, int], source: str
-) -> Vocabulary:
+def tokens_by_rank(ranks: Mapping[bytes, int], source: str) -> list[bytes]:
     highest = max(ranks.values())
     if highest >= MAX_IDS or min(ranks.values()) < 0:
         raise ValueError(f"{source}: expected ranks from 0 to {MAX_IDS - 1}, got {highest}.")
@@ -72,8 +67,14 @@ def vocabulary_of_ranks(
         if tokens[rank]:
             raise ValueError(f"{source}: {tokens[rank]!r} and {token!r} both have rank {rank}.")
         tokens[rank] = token
-    vocabulary = Vocabulary(tokens, all_splits(tokens), pattern, specials, whole_chunks=True)
-    return checked(vocabulary, source)
+    return tokens
+
+
+def vocabulary_of_tokens(
+    tokens: list[bytes], pattern: Pattern, specials: Mapping[str, int], source: str
+) -> Vocabulary:
+    splits = all_splits(tokens, source)
+    return checked(Vocabulary(tokens, splits, pattern, specials, whole_chunks=True), source)
 
 
 def from_file(
@@ -86,7 +87,7 @@ def from_file(
         )
     for name, i in specials.items():
         expect_id(i, "special_tokens", f"the id of {name!r}")
-    return vocabulary_of_ranks(read_ranks(path), find_pattern(pattern), specials, str(path))
+    return vocabulary_of_tokens(read_tokens(path), find_pattern(pattern), specials, str(path))
 
 
 def from_encoding(encoding: "tiktoken.Encoding", pattern: str | None) -> Vocabulary:
@@ -94,7 +95,8 @@ def from_encoding(encoding: "tiktoken.Encoding", pattern: str | None) -> Vocabul
     found = find_pattern(encoding._pat_str if pattern is None else pattern)
     if pattern is None:
         check_portable(found, source)
-    return vocabulary_of_ranks(encoding._mergeable_ranks, found, encoding._special_tokens, source)
+    tokens = tokens_by_rank(encoding._mergeable_ranks, source)
+    return vocabulary_of_tokens(tokens, found, encoding._special_tokens, source)
 
 
 def ranks_of(vocabulary: Vocabulary) -> dict[bytes, int]:

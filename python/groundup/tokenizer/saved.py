@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from groundup._files import write_atomic
 from groundup.reference.bpe import TIES
-from groundup.tokenizer.patterns import Pattern, find_pattern
+from groundup.tokenizer.patterns import Pattern, read_pattern
 from groundup.tokenizer.reading import expect, expect_id, read_json
 from groundup.tokenizer.splits import all_splits
 from groundup.tokenizer.vocabulary import (
@@ -71,7 +71,7 @@ def _written(vocabulary: Vocabulary) -> str:
 
 def _follows_from_tokens(vocabulary: Vocabulary) -> bool:
     return vocabulary.whole_chunks and np.array_equal(
-        vocabulary.merges, all_splits(vocabulary.tokens)
+        vocabulary.merges, all_splits(vocabulary.tokens, "save")
     )
 
 
@@ -112,7 +112,7 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
         merges, counts = _merges(fields, source)
         tokens = tokens_of_merges(merges, source) if listed is None else listed
     elif listed is not None and whole_chunks:
-        tokens, merges = listed, all_splits(listed)
+        tokens, merges = listed, all_splits(listed, source)
     else:
         raise ValueError(f"{source}: expected merges, or tokens with whole_chunks; got neither.")
     vocabulary = Vocabulary(
@@ -133,10 +133,7 @@ def _pattern(fields: dict[str, Any], source: str) -> Pattern:
     pattern = expect(fields.get("pattern"), dict, source, "pattern")
     named = pattern.get("name", pattern.get("regex"))
     spelled: str = expect(named, str, source, "the pattern's name or regex")
-    try:
-        found = find_pattern(spelled)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+    found = read_pattern(spelled, source)
     if "name" in pattern and found.name != spelled:
         raise ValueError(f"{source}: it knows no pattern of the name {spelled[:60]!r}.")
     return found

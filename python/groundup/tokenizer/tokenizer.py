@@ -49,7 +49,7 @@ class Tokenizer:
         self._training_chunks = training_chunks
         self._encoder: Encoder = new_encoder(vocabulary)
         self._specials = SpecialTokens(vocabulary.specials)
-        self._decoder = Decoder(vocabulary, self._encoder)
+        self._decoder = Decoder(vocabulary)
 
     # Training
 
@@ -258,11 +258,11 @@ class Tokenizer:
         Ids cut from the middle of a text can end inside a character; errors="replace" shows
         U+FFFD there, "strict" raises UnicodeDecodeError. ValueError for an id without a token.
         """
-        return self.decode_bytes(ids).decode("utf-8", errors)
+        return self._decoder.decode(ids, errors)
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
         """The bytes of ids, which need not be whole characters."""
-        return self._decoder.decode(ids)
+        return self._decoder.decode_bytes(ids)
 
     def decode_batch(
         self,
@@ -271,9 +271,12 @@ class Tokenizer:
         errors: str = "replace",
         num_threads: int | None = None,
     ) -> list[str]:
-        """`decode` for each of several lists of ids."""
-        decoded = self._decoder.decode_batch(batch, threads_or_default(num_threads))
-        return [text.decode("utf-8", errors) for text in decoded]
+        """`decode` for each of several lists of ids.
+
+        `num_threads` is tiktoken's and changes nothing: making Python's strings takes one thread.
+        """
+        threads_or_default(num_threads)
+        return self._decoder.decode_batch(batch, errors)
 
     def stream_decoder(self, errors: str = "replace") -> StreamDecoder:
         """Turns ids that come one at a time into text, never half a character."""

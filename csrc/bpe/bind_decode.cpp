@@ -1,0 +1,122 @@
+// BpeDecoder for Python, and the readers of tiktoken's ranks.
+#include "bpe/bind.h"
+#include "bpe/decode.h"
+#include "bpe/ranks.h"
+
+namespace groundup {
+namespace {
+
+using bpe::ByteBuffer;
+
+constexpr std::size_t kManyIds = std::size_t{1} << 14;  // worth giving the GIL away for
+
+// The value of an int, -1 for anything else: for no int is any id.
+std::int64_t id_of(PyObject* object) {
+  if (!PyLong_CheckExact(object)) return -1;
+#if PY_VERSION_HEX >= 0x030C0000
+  const auto* number = reinterpret_cast<const PyLongObject*>(object);
+  if (PyUnstable_Long_IsCompact(number)) return PyUnstable_Long_CompactValue(number);
+#elif PY_VERSION_HEX >= 0x030B0000
+  if (Py_SIZE(object) == 1) return reinterpret_cast<const PyLongObject*>(object)->ob_digit[0];
+#endif
+  int overflow;
+  const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+  return overflow ? -1 : value;
+}
+
+py::array_t<std::uint32_t> splits(const py::sequence& tokens) {
+  const std::vector<std::string> bytes = token_bytes(tokens);
+  std::vector<std::uint32_t> rows;
+  {
+    const py::gil_scoped_release release;
+    rows = bpe::all_splits(bytes);
+  }
+  const auto n = static_cast<py::ssize_t>(rows.size() / 3);
+  return to_numpy(std::move(rows)).reshape({n, py::ssize_t{3}});
+}
+
+py::object read_ranks(const py::bytes& lines) {
+  char* at;
+  Py_ssize_t n;
+  if (PyBytes_AsStringAndSize(lines.ptr(), &at, &n) != 0) throw py::error_already_set();
+  std::vector<std::string> tokens;
+  bool all_read;
+  {
+    const py::gil_scoped_release release;
+    all_read = bpe::read_ranks(at, static_cast<std::size_t>(n), &tokens);
+  }
+  if (!all_read) return py::none();
+  py::list list(tokens.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    PyObject* token =
+        PyBytes_FromStringAndSize(tokens[i].data(), static_cast<Py_ssize_t>(tokens[i].size()));
+    if (token == nullptr) throw py::error_already_set();
+    PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), token);
+  }
+  return std::move(list);
+}
+
+struct PyDecoder {
+  bpe::Decoder decoder;
+
+  // False for what is neither a list of ints nor a dense row of them, and for an id without bytes.
+  bool append(const py::handle& ids, ByteBuffer* bytes) const {
+    if (PyList_CheckExact(ids.ptr())) {
+      // Nothing below runs Python code, so the list stays as it is.
+      const auto n = static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr()));
+      return decoder.decode(
+          n,
+          [&](std::size_t i) {
+            return id_of(PyList_GET_ITEM(ids.ptr(), static_cast<Py_ssize_t>(i)));
+          },
+          bytes);
+    }
+    return append_row<std::uint32_t>(ids, bytes) || append_row<std::int64_t>(ids, bytes) ||
+           append_row<std::int32_t>(ids, bytes) || append_row<std::uint16_t>(ids, bytes);
+  }
+
+  template <class T>
+  bool append_row(const py::handle& ids, ByteBuffer* bytes) const {
+    constexpr int kDense = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (!py::isinstance<py::array_t<T>>(ids)) return false;
+    const auto row = py::reinterpret_borrow<py::array_t<T>>(ids);
+    if (row.ndim() != 1 || (row.flags() & kDense) != kDense) return false;
+    const T* values = row.data();
+    const auto n = static_cast<std::size_t>(row.size());
+    const auto at = [&](std::size_t i) { return values[i]; };
+    if (n < kManyIds) return decoder.decode(n, at, bytes);
+    const py::gil_scoped_release release;
+    return decoder.decode(n, at, bytes);
+  }
+
+  py::object decode(const py::object& ids, const std::string& errors) const {
+    ByteBuffer bytes;
+    if (!append(ids, &bytes)) return py::none();
+    PyObject* text =
+        PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), errors.c_str());
+    if (text == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(text);
+  }
+
+  py::object decode_bytes(const py::object& ids) const {
+    ByteBuffer bytes;
+    if (!append(ids, &bytes)) return py::none();
+    return py::bytes(bytes.data(), bytes.size());
+  }
+};
+
+}  // namespace
+
+void bind_bpe_decoder(py::module_& m) {
+  m.def("bpe_splits", &splits, py::arg("tokens"));
+  m.def("bpe_read_ranks", &read_ranks, py::arg("lines"));
+  py::class_<PyDecoder>(m, "BpeDecoder")
+      .def(py::init([](const py::sequence& tokens) {
+             return new PyDecoder{bpe::Decoder(token_bytes(tokens))};
+           }),
+           py::arg("tokens"))
+      .def("decode", method(&PyDecoder::decode), py::arg("ids"), py::arg("errors"))
+      .def("decode_bytes", method(&PyDecoder::decode_bytes), py::arg("ids"));
+}
+
+}  // namespace groundup

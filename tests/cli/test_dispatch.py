@@ -1,13 +1,17 @@
 """`groundup` finds commands by file name and answers without importing torch."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import groundup
 from groundup import cli
+from groundup._signals import call_until_signalled, raise_if_received
 from groundup.cli import _command
 
 
@@ -135,3 +139,46 @@ def test_a_closed_pipe_ends_quietly():
     environment = {**os.environ, "CODE": code}
     done = subprocess.run(shell, shell=True, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("x" * 100 + "\n", "")
+
+
+def _catches_sigterm(child: subprocess.Popen[str]) -> bool:
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("command", ["train", "demo"])
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_while_a_command_is_still_starting_has_its_sentence(
+    book, tmp_path, command, number, code, word
+):
+    given = ["--data", str(book / "data")] if command == "train" else []
+    child = subprocess.Popen(
+        [sys.executable, "-m", "groundup.cli", command, "--out", str(tmp_path), *given],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not _catches_sigterm(child):
+            assert child.poll() is None
+        child.send_signal(number)
+        _, told = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert (child.returncode, told) == (code, f"groundup {command}: {word}\n")
+
+
+def test_a_signal_that_a_library_swallowed_ends_the_command_at_its_next_question(capsys):
+    def call() -> int:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        raise_if_received()
+        return 0
+
+    assert call_until_signalled(call, "groundup x") == 143
+    assert capsys.readouterr().err == "groundup x: terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

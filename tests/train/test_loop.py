@@ -249,6 +249,36 @@ def test_a_second_ctrl_c_interrupts_at_once(config):
         train(config, progress=twice)
 
 
+def _signalled_while_saving(monkeypatch, times):
+    """From the third checkpoint on, each signals the process in its middle."""
+    write, written = checkpoint.write_atomic, []
+
+    def signalling(path, contents):
+        written.append(path)
+        if path.name == "optimizer.safetensors" and len(written) > 8:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        write(path, contents)
+
+    monkeypatch.setattr(checkpoint, "write_atomic", signalling)
+
+
+def test_ctrl_c_while_saving_finishes_the_checkpoint(config, monkeypatch):
+    _signalled_while_saving(monkeypatch, 1)
+    result = train(config)
+    assert (result.step, result.stopped) == (15, "interrupted")
+    assert checkpoint.read_state(result.checkpoint)["step"] == 15
+
+
+def test_a_second_ctrl_c_while_saving_leaves_the_checkpoints_before(config, monkeypatch):
+    _signalled_while_saving(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    left = sorted(path.name for path in (config.out / "checkpoints").iterdir())
+    assert left == ["step-00000005", "step-00000010"]
+    assert checkpoint.read_state(checkpoint.find(config.out))["step"] == 10
+
+
 def test_a_run_works_in_another_thread(config):
     results = []
     thread = threading.Thread(target=lambda: results.append(train(config)))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from groundup._signals import call_until_signalled
 from groundup._version import __version__
 
 # The order in which text becomes a model; commands not named here follow, alphabetically.
@@ -57,7 +58,8 @@ def _help() -> str:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 it could not be done, 2 misuse.
+    """Run one command and return its exit code: 0 done, 1 it could not be done, 2 misuse,
+    130 Ctrl-C, 143 SIGTERM.
 
     args: the words after `groundup`; by default those of this process.
     """
@@ -77,6 +79,10 @@ def main(args: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else "`groundup --help` lists them."
         print(f"groundup: there is no command {words[0]!r}; {hint}", file=sys.stderr)
         return 2
-    command = importlib.import_module(f"{__name__}.{words[0]}")
-    code: int = command.main(words[1:])
-    return code
+
+    def call() -> int:
+        command = importlib.import_module(f"{__name__}.{words[0]}")
+        code: int = command.main(words[1:])
+        return code
+
+    return call_until_signalled(call, f"groundup {words[0]}")

@@ -18,6 +18,8 @@ from typing import Any
 
 import tyro
 
+from groundup._signals import TerminatedError, tell
+
 # What groundup raises about its input. Anything else is a fault of ours and keeps its traceback.
 _EXPECTED = (ValueError, OSError, IndexError, ImportError)
 
@@ -43,7 +45,7 @@ def run(
 
     The function returns an exit code or None for 0. Exit codes: 0 done; 1 an expected error,
     told in one sentence on stderr (GROUNDUP_TRACEBACK=1 shows where it was raised); 2 arguments
-    that do not parse; 130 Ctrl-C.
+    that do not parse; 130 Ctrl-C; 143 SIGTERM.
     """
     if isinstance(function, Mapping):
         if name is None:
@@ -87,9 +89,8 @@ def guard(call: Callable[[], int | None], prog: str) -> int:
         sys.stdout.flush()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, TerminatedError) as ending:
+        return tell(ending, prog)
     except BrokenPipeError:
         # The reader (`| head`) has left; the interpreter's own flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -67,8 +67,10 @@ def save(
         partial.chmod(0o755)  # a temporary folder is its owner's alone
         os.rename(partial, path)
         sync_folder(folder)
-    except OSError as error:
+    except BaseException as error:  # a second Ctrl-C too
         shutil.rmtree(partial, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         before = newest(folder)
         stays = f"; {before} is whole" if before else ""
         raise OSError(

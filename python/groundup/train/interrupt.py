@@ -5,12 +5,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from groundup._signals import raise_if_received
+
 
 class Interrupt:
     """While entered, the first SIGINT or SIGTERM only sets `requested`.
 
-    A second SIGINT interrupts at once (KeyboardInterrupt), a second SIGTERM kills. Signals are
-    delivered to the main thread; entered in another, nothing changes.
+    A second one does what it did before: SIGINT raises KeyboardInterrupt, SIGTERM kills, or raises
+    in a command of ours. Signals are delivered to the main thread; entered in another, nothing
+    changes.
     """
 
     _signals = (signal.SIGINT, signal.SIGTERM)
@@ -20,6 +23,7 @@ class Interrupt:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        raise_if_received()
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in self._signals}
             for number in self._signals:

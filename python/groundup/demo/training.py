@@ -10,22 +10,10 @@ from groundup.train.metrics import read_metrics
 
 
 def demo_config(out: Path, seconds: float, seed: int) -> TrainConfig:
-    """Two layers of 256, 64 tokens at a time, 12 sequences a step.
-
-    Within two minutes on two cores width and many small steps learn more than depth and large
-    batches. A slow machine takes a few hundred steps only, and then a long rise of the learning
-    rate is worth more than anything else: docs/log.md has the figures.
-    """
+    """A run's own defaults: they are chosen for a few minutes on two cores."""
     return TrainConfig(
         data=out / "data",
         out=out,
-        n_layer=2,
-        n_head=4,
-        n_embd=256,
-        block_size=64,
-        batch_size=12,
-        learning_rate=2e-3,
-        warmup=0.1,
         budget_seconds=seconds,
         seed=seed,
         tensorboard=importlib.util.find_spec("tensorboard") is not None,

@@ -17,6 +17,9 @@ _MOST_THREADS = 1024
 class TrainConfig:
     """Settings of one run; the defaults train a small GPT within minutes on two cores.
 
+    Within minutes width and many small steps learn more than depth and large batches, and a slow
+    machine takes a few hundred steps only: a long rise of the learning rate is then worth more
+    than anything else. docs/log.md has the figures.
     Raises ValueError for values out of range.
     """
 
@@ -36,7 +39,7 @@ class TrainConfig:
     budget_seconds: float | None = None  # wall-clock time to train for
     learning_rate: float = 2e-3  # at its peak
     final_learning_rate: float = 0.1  # where the cosine ends, as a share of the peak
-    warmup: float = 0.02  # share of the run over which the rate rises
+    warmup: float = 0.1  # share of the run over which the rate rises
     weight_decay: float = 0.1  # on matrices and embeddings only
     beta1: float = 0.9  # AdamW's memory of gradients
     beta2: float = 0.99  # AdamW's memory of their squares

@@ -152,7 +152,25 @@ def test_a_second_run_replaces_the_first_and_one_after_a_kill_works(tmp_path: Pa
     first = json.loads(again.stdout)
     third = groundup_demo("--text", text, *QUICK, cwd=tmp_path)
     assert "Replaces the earlier run in runs/demo" in third.stdout
-    second = json.loads((tmp_path / "runs" / "demo" / "demo.json").read_text())
+    out = tmp_path / "runs" / "demo"
+    assert not list(out.glob("unfinished-*"))
+    saved = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    del saved[out / ".groundup.lock"]
+    killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not (out / "unfinished-1" / "metrics.jsonl").exists():
+        assert killed.poll() is None
+        time.sleep(0.05)
+    other = groundup_demo("--text", text, *QUICK, cwd=tmp_path)
+    assert other.returncode == 1
+    assert f"another run is at work there (process {killed.pid}: " in other.stderr
+    killed.kill()
+    killed.wait()
+    assert {path: path.read_bytes() for path in saved} == saved
+    resumed = subprocess.run(
+        [sys.executable, "-m", "groundup.cli", "train", "--resume", "--out", str(out)], check=False
+    )
+    assert resumed.returncode == 0
+    second = json.loads((out / "demo.json").read_text())
     assert first["merges"] == second["merges"]
     assert first["tokens"] == second["tokens"]
 

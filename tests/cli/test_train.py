@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,28 @@ def _started(book, small, out, *words) -> subprocess.Popen[str]:
         assert child.poll() is None, child.communicate()
         time.sleep(0.01)
     return child
+
+
+def test_a_run_that_moved_with_its_data_inside_resumes(book, small, tmp_path):
+    shutil.copytree(book / "data", tmp_path / "old" / "data")
+    out = ["--out", str(tmp_path / "old"), "--data", str(tmp_path / "old" / "data"), *small]
+    assert cli.main(["train", *out, "--steps", "6", "--stop-at", "3"]) == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "new")]) == 0
+    assert _config(tmp_path / "new")["data"] == str(tmp_path / "new" / "data")
+
+
+def test_two_runs_in_one_folder_do_not_interfere(book, small, tmp_path, capsys):
+    child = _started(book, small, tmp_path)
+    words = ("--data", book / "data", "--out", tmp_path, *small)
+    told = _refused(capsys, *words, "--overwrite")
+    assert f"{tmp_path}: another run is at work there (process {child.pid}: " in told
+    assert f"--out {tmp_path}" in told
+    assert "wait until it has ended" in _refused(capsys, "--resume", "--out", tmp_path)
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert cli.main(["train", "--resume", "--out", str(tmp_path), "--steps", "1"]) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

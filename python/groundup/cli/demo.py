@@ -32,7 +32,7 @@ def demo(
 
     Args:
         text: UTF-8 text files or folders of them; by default the Python library's own text.
-        out: folder for everything it makes; an earlier demo there is replaced.
+        out: folder for everything it makes; an earlier demo there is replaced at the end.
         seconds: wall-clock time for training the model.
         seed: of weights, batches and the sample.
         prompt: what the model continues; by default the beginning of a held-out document.

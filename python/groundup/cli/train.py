@@ -85,7 +85,10 @@ def _resumed(out: Path) -> TrainConfig:
     settings = state.get("config")
     if not isinstance(settings, dict):
         raise ValueError(f"{path / checkpoint.STATE}: the file is damaged")
-    return TrainConfig().with_mapping(settings, str(path / checkpoint.STATE))
+    config = TrainConfig().with_mapping(settings, str(path / checkpoint.STATE))
+    if config.data.is_relative_to(config.out):  # the run's folder may have moved since
+        config = dataclasses.replace(config, data=out / config.data.relative_to(config.out))
+    return config
 
 
 def _plain(value: object) -> object:

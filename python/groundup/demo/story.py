@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from groundup._files import write_atomic
+from groundup._lock import only_run_in
 from groundup._native import core
 from groundup._version import __version__
 from groundup.data.corpora import Document
@@ -34,6 +35,7 @@ from groundup.demo.learning import (
     telling_merges,
     texts_up_to,
 )
+from groundup.demo.place import MARK, check_place, claim, replace
 from groundup.demo.screen import Screen
 from groundup.demo.threads import fastest_threads
 from groundup.demo.training import demo_config, draw_curve
@@ -44,7 +46,6 @@ from groundup.train import TrainResult, train
 from groundup.train.display import TrainDisplay
 from groundup.train.loop import model_config
 
-_MARK = "demo.json"
 _RACE_BYTES = 3_000_000
 
 
@@ -68,20 +69,29 @@ def tell(wish: Wish, screen: Screen) -> dict[str, Any]:
     """
     begun = time.monotonic()
     documents, what = find_text(wish.text)  # first: unusable text must not cost an earlier run
-    claim(wish.out, screen)
-    screen.title(f"groundup {__version__}", _machine())
-    record: dict[str, Any] = {"groundup": __version__, "machine": _machine(), "finished": False}
+    check_place(wish.out)
+    with only_run_in(wish.out):
+        place = claim(wish.out)
+        screen.title(f"groundup {__version__}", _machine())
+        if place != wish.out:
+            screen.line(
+                f"Replaces the earlier run in {wish.out}, once this one in {place.name} is done."
+            )
+        there = dataclasses.replace(wish, out=place)
+        record: dict[str, Any] = {"groundup": __version__, "machine": _machine(), "finished": False}
 
-    small, large = _tokenizer_station(wish, documents, what, screen, record)
-    result = _training_station(wish, screen, record)
-    model = GPT.from_pretrained(result.checkpoint)
-    verdict = _verdict_station(wish, model, small.tokenizer, screen, record)
-    if wish.race_seconds > 0:
-        texts = list(texts_up_to([document.text for document in documents], _RACE_BYTES))
-        _race_station(wish, texts, large.tokenizer, screen, record)
+        small, large = _tokenizer_station(there, documents, what, screen, record)
+        result = _training_station(there, screen, record)
+        model = GPT.from_pretrained(result.checkpoint)
+        verdict = _verdict_station(there, model, small.tokenizer, screen, record)
+        if wish.race_seconds > 0:
+            texts = list(texts_up_to([document.text for document in documents], _RACE_BYTES))
+            _race_station(there, texts, large.tokenizer, screen, record)
 
-    record |= {"seconds": round(time.monotonic() - begun, 1), "finished": True}
-    _write_json(wish.out / _MARK, record)
+        record |= {"seconds": round(time.monotonic() - begun, 1), "finished": True}
+        _write_json(place / MARK, record)
+        if place != wish.out:
+            replace(wish.out, place)
     screen.station("Done")
     screen.line(f"{record['seconds']:.0f} s in all; everything is in {wish.out}:")
     screen.line("  tokenizer.json  data/  checkpoints/  metrics.jsonl  loss.png  sample.txt")
@@ -90,25 +100,6 @@ def tell(wish: Wish, screen: Screen) -> dict[str, Any]:
     if not verdict.beaten:
         screen.line("The model did NOT beat the bigram; give it more --seconds.", "bold red")
     return record
-
-
-def claim(out: Path, screen: Screen) -> None:
-    """Take the folder for a new run: an empty one, or an earlier demo's, which is replaced.
-
-    Raises ValueError for a folder with other files in it, so that none of them is lost.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / _MARK).is_file():
-        screen.line(f"Replaces the earlier run in {out}.")
-        for name in ("loss.png", "sample.txt", "table.json", "tokenizer.json"):
-            (out / name).unlink(missing_ok=True)
-        for events in (out / "tensorboard").glob("events.out.tfevents.*"):
-            events.unlink()
-    elif any(out.iterdir()):
-        raise ValueError(
-            f"{out}: holds files, and not an earlier demo's; name another folder with --out"
-        )
-    _write_json(out / _MARK, {"groundup": __version__, "finished": False})
 
 
 def _tokenizer_station(

@@ -14,6 +14,7 @@ from torch import nn
 
 import groundup as gu
 from groundup._files import write_atomic
+from groundup._lock import only_run_in
 from groundup.data.batches import Batches, even_windows
 from groundup.data.dataset import open_tokens
 from groundup.data.shards import DamagedShardError, Tokens
@@ -56,26 +57,27 @@ def train(
     Ctrl-C or SIGTERM ends the run after the step in progress with a checkpoint and
     stopped="interrupted". A time budget counts the seconds of all parts of a run, evaluation
     included; as its schedule follows the clock, resuming it is faithful but not bit-identical.
-    Raises FileNotFoundError or ValueError for data and checkpoints that do not fit, OSError when
+    Raises FileNotFoundError or ValueError for data and checkpoints that do not fit and where
+    another run is at work in config.out, OSError when
     the disk is full, DivergedError when the loss is no longer a number; the last good checkpoint
     stays. A damaged shard raises DamagedShardError once the steps before it are saved. The caller's
     random state and thread count are as before afterwards.
     """
     checkpoints = config.out / "checkpoints"
-    before = checkpoint.newest(checkpoints)
+    # First what may be missing: a run that cannot begin costs none that is there, makes no folder.
     if resume:
-        before = checkpoint.of_run(config.out)
-    elif before is not None and not overwrite:
-        raise ValueError(
-            f"{config.out}: holds a run already ({before.name}); pass --resume to go on with it, "
-            "--overwrite to replace it, or another --out"
-        )
-    # The data first: a run that cannot begin must not cost the one that is there.
+        checkpoint.of_run(config.out)
     training, validation = open_tokens(config.data, "train"), open_tokens(config.data, "validation")
     device = named_device(config.device)
     if config.tensorboard:
         event_writer()
-    with own_randomness(config, device), Interrupt() as interrupt:
+    with own_randomness(config, device), Interrupt() as interrupt, only_run_in(config.out):
+        before = checkpoint.newest(checkpoints)
+        if before is not None and not resume and not overwrite:
+            raise ValueError(
+                f"{config.out}: holds a run already ({before.name}); pass --resume to go on with "
+                "it, --overwrite to replace it, or another --out"
+            )
         run = _Run(config, training, validation, device)
         if resume and before is not None:
             run.restore(before)

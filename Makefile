@@ -6,7 +6,7 @@ STAMP := $(VENV)/.groundup-demo
 STAMP_TEST := $(VENV)/.groundup-test
 NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh csrc/bpe/*.cpp csrc/bpe/*.h)
 CPP := $(filter %.cpp %.h %.cu %.cuh,$(NATIVE))
-BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt constraints.txt $(NATIVE)
+BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt cmake/cuda.cmake constraints.txt $(NATIVE)
 
 .PHONY: demo test test-full bench lint format clean
 

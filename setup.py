@@ -1,7 +1,9 @@
-"""Builds groundup._C with CMake and puts it inside the package.
+"""Builds groundup._C, and groundup._cuda where nvcc is, with CMake into the package.
 
 GROUNDUP_NATIVE=0 leaves the native core out: the references work and ops run on torch.
 GROUNDUP_NATIVE=1 makes a missing compiler an error instead of a warning.
+GROUNDUP_CUDA=0 leaves the CUDA kernels out, GROUNDUP_CUDA=1 makes a missing nvcc an error.
+GROUNDUP_CUDA_ARCHITECTURES names what they are compiled for, as CMake does: 90, or 80-real;90.
 """
 
 import contextlib
@@ -18,9 +20,9 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 
 
-class NativeCore(Extension):
-    def __init__(self) -> None:
-        super().__init__("groundup._C", sources=[])
+class Native(Extension):
+    def __init__(self, name: str) -> None:
+        super().__init__(name, sources=[], optional=True)
 
 
 def compiler() -> str | None:
@@ -52,6 +54,8 @@ OTHER_PLATFORM = (
 
 class BuildNative(build_ext):
     def build_extension(self, ext: Extension) -> None:
+        if ext.name == CUDA.name:  # made beside the core
+            return
         wanted = os.environ.get("GROUNDUP_NATIVE", "")
         if wanted == "0":
             print("groundup: GROUNDUP_NATIVE=0, the native core is left out.")
@@ -80,6 +84,8 @@ class BuildNative(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DGROUNDUP_OUTPUT={target}",
+            f"-DGROUNDUP_CUDA={os.environ.get('GROUNDUP_CUDA') or 'AUTO'}",
+            f"-DGROUNDUP_CUDA_ARCHITECTURES={os.environ.get('GROUNDUP_CUDA_ARCHITECTURES', '')}",
         ]  # fmt: skip
         if ninja := shutil.which("ninja"):
             configure.append(f"-DCMAKE_MAKE_PROGRAM={ninja}")
@@ -89,20 +95,21 @@ class BuildNative(build_ext):
         except subprocess.CalledProcessError as failure:
             raise SystemExit(
                 f"groundup: building the native core failed ({failure}); the compiler's own words "
-                "are above. GROUNDUP_NATIVE=0 installs without it, on torch."
+                "are above. GROUNDUP_NATIVE=0 installs without it, on torch; GROUNDUP_CUDA=0 "
+                "leaves only its CUDA kernels out."
             ) from failure
 
     def get_outputs(self) -> list[str]:
         return [path for path in super().get_outputs() if Path(path).exists()]
 
     def copy_extensions_to_source(self) -> None:
-        """Editable installs run from the source tree: put the built core there, or clear it."""
-        name = self.get_ext_filename("groundup._C")
-        in_source = ROOT / "python" / name
-        if (Path(self.build_lib) / name).exists():
-            super().copy_extensions_to_source()
-        else:
-            in_source.unlink(missing_ok=True)
+        """Editable installs run from the source tree: put what was built there, clear the rest."""
+        super().copy_extensions_to_source()
+        for ext in self.extensions:
+            name = self.get_ext_filename(ext.name)
+            if not (Path(self.build_lib) / name).exists():
+                (ROOT / "python" / name).unlink(missing_ok=True)
 
 
-setup(ext_modules=[NativeCore()], cmdclass={"build_ext": BuildNative})
+CORE, CUDA = Native("groundup._C"), Native("groundup._cuda")
+setup(ext_modules=[CORE, CUDA], cmdclass={"build_ext": BuildNative})

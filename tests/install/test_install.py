@@ -47,7 +47,10 @@ print("native" if _native.core() else "torch", sum("native" in str(c.message) fo
 
 
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "GROUNDUP_NATIVE")}
+    ours = ("PYTHONPATH", "GROUNDUP_NATIVE", "GROUNDUP_CUDA")
+    inherited = {k: v for k, v in os.environ.items() if k not in ours}
+    # Compiling the CUDA kernels once is enough; test_cuda_is_built_into_the_wheel does.
+    inherited["GROUNDUP_CUDA"] = "0"
     return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -184,3 +187,17 @@ def test_native_zero_leaves_the_core_out_even_after_a_native_install(
     assert str(checkout) in succeed(python, "-c", kernels, cwd=tmp_path)
     pip(python, "--no-build-isolation", "-e", checkout, cwd=tmp_path, GROUNDUP_NATIVE="0")
     assert succeed(python, "-c", which, cwd=tmp_path).strip() == "torch"
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="not run: no nvcc")
+def test_cuda_is_built_into_the_wheel(checkout: Path, tmp_path: Path) -> None:
+    succeed(
+        sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation",
+        "-w", tmp_path, checkout, cwd=tmp_path,
+        GROUNDUP_CUDA="1", GROUNDUP_CUDA_ARCHITECTURES="90",
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    python = clean_venv(tmp_path / "venv")
+    pip(python, "--force-reinstall", wheel, cwd=tmp_path)
+    which = "from groundup import _native; print(_native.cuda().architectures())"
+    assert succeed(python, "-c", which, cwd=tmp_path, GROUNDUP_CUDA="").strip() == "['90']"

@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
-from compare import assert_error_like_eager, assert_same_class
+from compare import assert_same_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops.cross_entropy_cases import (
     FLAGS,
     implementations,
+    judge,
     loss_and_gradient,
+    problem,
     run,
     written_out,
 )
@@ -23,32 +25,6 @@ every_form = pytest.mark.parametrize(("implementation", "inplace"), implementati
 half_and_single = pytest.mark.parametrize(
     "dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"]
 )
-
-
-def problem(n_rows, n_classes, dtype=torch.float32, ignored=0.2, scale=2.0):
-    logits = (torch.randn(n_rows, n_classes) * scale).to(dtype)
-    target = torch.randint(0, n_classes, (n_rows,))
-    return logits, torch.where(torch.rand(n_rows) < ignored, -100, target)
-
-
-def judge(implementation, logits, target, weight=None, upstream=None, inplace=False, **options):
-    loss, gradient = run(
-        implementation, logits, target, weight, upstream, inplace=inplace, **options
-    )
-    eager = loss_and_gradient(written_out, logits, target, weight, upstream, **options)
-    exact = loss_and_gradient(written_out, logits.double(), target, weight, upstream, **options)
-    assert loss.dtype is torch.float32
-    assert gradient.dtype is logits.dtype
-    for kind, ours, theirs, truth in (
-        ("forward", loss, eager[0], exact[0]),
-        ("gradient", gradient, eager[1], exact[1]),
-    ):
-        if truth.numel() >= 16:
-            assert_error_like_eager(ours, theirs, truth, kind=kind, name=kind)
-        else:  # the mean error of a handful of numbers is luck, eager's too
-            assert_same_class(ours, theirs, name=kind)
-            rtol = 1e-5 if ours.dtype is torch.float32 else 1e-2
-            torch.testing.assert_close(ours.double(), truth, rtol=rtol, atol=1e-6, equal_nan=True)
 
 
 @every_form

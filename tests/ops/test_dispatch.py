@@ -94,7 +94,10 @@ def test_a_bare_name_applies_where_the_form_exists_and_lists_the_rest():
         ("fast", "implementation 'fast' does not exist; there are reference, cpp, cuda, triton"),
         ("softmax=cpp", "op 'softmax' does not exist; there are cross_entropy, causal_attention"),
         ("gelu=triton", "gelu has no implementation 'triton'; it has cpp, torch"),
-        ("cross_entropy=", "cross_entropy has no implementation ''; it has cpp, torch, reference"),
+        (
+            "cross_entropy=",
+            "cross_entropy has no implementation ''; it has cpp, torch, cuda, reference",
+        ),
     ],
 )
 def test_unknown_names_raise_with_the_list(text, message):

@@ -9,7 +9,7 @@ raises unless it is ours alone; the gradient is handed out once.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,10 +30,23 @@ def consumable(input: Tensor) -> bool:
     return base is None or (base.numel() == input.numel() and base.is_contiguous())
 
 
+class Consumer(NamedTuple):
+    """A kernel's two steps. `loss` leaves the gradient in the logits, or raises and leaves them
+    alone; `scale` multiplies it, rows by rows, by what flows into the loss."""
+
+    loss: Callable[[Tensor, Tensor, Tensor | None, Options], Tensor]
+    scale: Callable[[Tensor, Tensor], None]
+
+
 def cross_entropy_inplace(
-    input: Tensor, target: Tensor, weight: Tensor | None, options: Options
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+    consumer: Consumer | None = None,
 ) -> Tensor:
-    """The loss; `input` holds its gradient afterwards."""
+    """The loss; `input` holds its gradient afterwards. `consumer` is the native core's unless
+    another is given."""
     base = input._base
     if input.is_leaf or (base is not None and base.is_leaf and base.requires_grad):
         raise RuntimeError(
@@ -47,7 +60,7 @@ def cross_entropy_inplace(
     watched = [input] if base is None or not base.requires_grad else [input, base]
     hooks = [tensor.register_hook(gradient.check) for tensor in watched]
     try:
-        return apply(input, target, weight, options, gradient)
+        return apply(input, target, weight, options, gradient, consumer or _CPP)
     except BaseException:
         for hook in hooks:
             hook.remove()
@@ -70,6 +83,42 @@ class _Gradient:
             )
 
 
+def _loss(input: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
+    dispatch.note("cross_entropy", "cpp")
+    target = target.contiguous()
+    if weight is not None:
+        weight = weight.to(torch.float32).contiguous()
+    n_rows, n_classes = input.shape
+    loss = torch.empty(() if options[1] else n_rows, dtype=torch.float32, device=_CPU)
+    denominator = torch.empty((), dtype=torch.float32, device=_CPU)
+    row = core.cross_entropy_inplace_cpu(
+        gate.address("input", input),
+        input.dtype is torch.bfloat16,
+        n_rows,
+        n_classes,
+        n_classes,
+        gate.address("target", target),
+        0 if weight is None else gate.address("weight", weight),
+        *options,
+        loss.data_ptr(),
+        0,
+        denominator.data_ptr(),
+    )
+    if row >= 0:  # nothing was written
+        raise bad_target(target, row, n_classes, options[0])
+    return loss
+
+
+def _scale(dlogits: Tensor, dloss: Tensor) -> None:
+    if dloss.dim():
+        dlogits.mul_(dloss.unsqueeze(1))
+    elif (scale := dloss.item()) != 1.0:
+        dlogits.mul_(scale)
+
+
+_CPP = Consumer(_loss, _scale)
+
+
 class _CrossEntropyInPlace(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -79,32 +128,12 @@ class _CrossEntropyInPlace(torch.autograd.Function):
         weight: Tensor | None,
         options: Options,
         gradient: _Gradient,
+        consumer: Consumer,
     ) -> Tensor:
-        dispatch.note("cross_entropy", "cpp")
-        target = target.contiguous()
-        if weight is not None:
-            weight = weight.to(torch.float32).contiguous()
-        n_rows, n_classes = input.shape
-        loss = torch.empty(() if options[1] else n_rows, dtype=torch.float32, device=_CPU)
-        denominator = torch.empty((), dtype=torch.float32, device=_CPU)
-        row = core.cross_entropy_inplace_cpu(
-            gate.address("input", input),
-            input.dtype is torch.bfloat16,
-            n_rows,
-            n_classes,
-            n_classes,
-            gate.address("target", target),
-            0 if weight is None else gate.address("weight", weight),
-            *options,
-            loss.data_ptr(),
-            0,
-            denominator.data_ptr(),
-        )
-        if row >= 0:  # nothing was written
-            raise bad_target(target, row, n_classes, options[0])
+        loss = consumer.loss(input, target, weight, options)
         torch.autograd.graph.increment_version(input)
         gradient.dlogits = input.detach()
-        ctx.gradient = gradient
+        ctx.gradient, ctx.scale = gradient, consumer.scale
         return loss
 
     @staticmethod
@@ -121,9 +150,6 @@ class _CrossEntropyInPlace(torch.autograd.Function):
                 "cross_entropy(inplace=True) has handed out its gradient and cannot run backward a "
                 "second time; pass inplace=False"
             )
-        if dloss.dim():
-            dlogits.mul_(dloss.unsqueeze(1))
-        elif (scale := dloss.item()) != 1.0:
-            dlogits.mul_(scale)
+        ctx.scale(dlogits, dloss)
         gradient.address, gradient.version = dlogits.data_ptr(), dlogits._version
-        return dlogits, None, None, None, None
+        return dlogits, None, None, None, None, None

@@ -1,7 +1,8 @@
 """Implementations by name: which an op has, which is forced, which really ran.
 
 An op has up to five forms: `cpp`, `cuda`, `triton`, `torch` and `reference`. Left alone it takes
-the first in its row of IMPLEMENTATIONS that can run with the tensors at hand. `use()` and the
+the first in its row of IMPLEMENTATIONS that can run with the tensors at hand; those after `torch`,
+which always can, run only where they are forced. `use()` and the
 environment variable GROUNDUP_IMPL force one, and then it runs or raises: a forced form never
 falls back to another.
 """
@@ -17,7 +18,7 @@ import torch
 
 # Op: its forms, the preferred one first. A new form of an op is one word here.
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
-    "cross_entropy": ("cpp", "torch", "reference"),
+    "cross_entropy": ("cpp", "torch", "cuda", "reference"),
     "causal_attention": ("cpp", "torch", "reference"),
     "layer_norm": ("cpp", "torch"),
     "gelu": ("cpp", "torch"),

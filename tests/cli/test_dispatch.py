@@ -182,3 +182,9 @@ def test_a_signal_that_a_library_swallowed_ends_the_command_at_its_next_question
     assert call_until_signalled(call, "groundup x") == 143
     assert capsys.readouterr().err == "groundup x: terminated\n"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_python_m_groundup_is_the_command():
+    words = [sys.executable, "-m", "groundup", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"groundup {groundup.__version__}\n")

@@ -219,3 +219,9 @@ def test_a_folder_without_checkpoints_is_told(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="expected a run of `groundup train`; it"):
         checkpoint.find(tmp_path / name)
+
+
+def test_a_file_in_place_of_a_run_is_told(tmp_path):
+    (tmp_path / "book.txt").write_text("text")
+    with pytest.raises(FileNotFoundError, match="it is a file; name the run's folder"):
+        checkpoint.find(tmp_path / "book.txt")

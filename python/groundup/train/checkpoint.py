@@ -118,6 +118,8 @@ def find(path: Path) -> Path:
     found = newest(path / "checkpoints") or newest(path)
     if found is None:
         state = "holds no checkpoint yet" if path.is_dir() else "is not there"
+        if path.is_file():
+            state = "is a file; name the run's folder"
         raise FileNotFoundError(f"{path}: expected a run of `groundup train`; it {state}")
     return found
 

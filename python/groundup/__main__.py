@@ -1,0 +1,7 @@
+"""`python -m groundup` is `groundup`."""
+
+import sys
+
+from groundup.cli import main
+
+sys.exit(main())

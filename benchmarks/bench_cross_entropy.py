@@ -1,6 +1,7 @@
 """cross_entropy, forward and backward, at GPT-2's vocabulary: the memory-bound op.
 
-The limit is one memcpy of the logits: read them once, write the gradient once.
+The limit is one memcpy of the logits: read them once, write the gradient once. On 16 logits there
+is nothing to do but to call, and what is timed is the call.
 """
 
 from collections.abc import Callable
@@ -74,13 +75,59 @@ def case(n_rows: int, n_classes: int, dtype: torch.dtype, in_place: bool, slow: 
     )
 
 
+def calls(loss_of: LossOf, with_gradient: bool) -> Callable[[Inputs], Contender]:
+    """One call on logits that are a leaf, and with gradient .backward() and dropping .grad."""
+
+    def ready(given: Inputs) -> Contender:
+        logits, target = given.logits.clone().requires_grad_(with_gradient), given.target
+
+        def forward() -> None:
+            loss_of(logits, target)
+
+        def forward_and_backward() -> None:
+            loss_of(logits, target).backward()  # type: ignore[no-untyped-call]
+            logits.grad = None
+
+        return Contender(forward_and_backward if with_gradient else forward)
+
+    return ready
+
+
+def no_work(logits: Tensor, target: Tensor) -> Tensor:
+    return logits.sum()
+
+
+def overhead(with_gradient: bool) -> Case:
+    return Case(
+        name=f"the call alone, {'with' if with_gradient else 'without'} gradient, float32",
+        sizes={"N": 2, "V": 8},
+        inputs=inputs(2, 8, torch.float32),
+        contenders={
+            "groundup": calls(ours, with_gradient),
+            "torch eager": calls(eager, with_gradient),
+            "torch.compile": lambda given: calls(compiled(eager), with_gradient)(given),
+        },
+        limit=Limit(
+            "the same around a sum, torch's own cost of a call", calls(no_work, with_gradient)
+        ),
+    )
+
+
 SUITE = Suite(
     "cross_entropy",
-    tuple(
-        case(n_rows, n_classes, dtype, in_place, slow)
-        for n_rows, n_classes, slow in ((1024, 50257, False), (768, 512, False), (8192, 4096, True))
-        for dtype in (torch.float32, torch.bfloat16)
-        for in_place in (True, False)
+    (
+        overhead(with_gradient=False),
+        overhead(with_gradient=True),
+        *(
+            case(n_rows, n_classes, dtype, in_place, slow)
+            for n_rows, n_classes, slow in (
+                (1024, 50257, False),
+                (768, 512, False),
+                (8192, 4096, True),
+            )
+            for dtype in (torch.float32, torch.bfloat16)
+            for in_place in (True, False)
+        ),
     ),
     tests=("tests/*/test_cross_entropy*.py",),
 )

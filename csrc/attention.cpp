@@ -108,10 +108,14 @@ void forward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock&
                                                 job.value_width, n_vectors, piece.n);
   });
 
-  float* statistics = job.statistics + 2 * ((b * job.n_heads + h) * job.n_queries + block.first);
+  if (job.statistics) {
+    float* statistics = job.statistics + 2 * ((b * job.n_heads + h) * job.n_queries + block.first);
+    for (int64_t i = 0; i < block.n; ++i) {
+      statistics[2 * i] = space.largest[i];
+      statistics[2 * i + 1] = space.sum[i];
+    }
+  }
   for (int64_t i = 0; i < block.n; ++i) {
-    statistics[2 * i] = space.largest[i];
-    statistics[2 * i + 1] = space.sum[i];
     // Every score -inf: 0 / 0 in the softmax.
     space.factor[i] =
         space.sum[i] == 0 ? __builtin_nanf("") : (float)(1 / (space.sum[i] * (1 - job.dropout_p)));
@@ -141,6 +145,7 @@ void forward(const Attention& job) {
       zero_rows(out, job.out_strides.row, rows.first, job.value_width);
       zero_rows(out + rows.last * job.out_strides.row, job.out_strides.row,
                 job.n_queries - rows.last, job.value_width);
+      if (!job.statistics) continue;
       float* statistics = job.statistics + 2 * head * job.n_queries;
       for (int64_t i = 0; i < 2 * rows.first; ++i) statistics[i] = 0;
       for (int64_t i = 2 * rows.last; i < 2 * job.n_queries; ++i) statistics[i] = 0;

@@ -31,7 +31,7 @@ struct Attention {
   Strides out_strides;
   // (B, H, T, 2): a row's largest score, and its sum of exp(score - largest). Their logarithm, one
   // number, would be rounded to what is large beside it, and every weight of the row with it.
-  // 0 for rows without keys.
+  // 0 for rows without keys. Null in forward where no backward follows.
   float* statistics;
 
   const void* dout;

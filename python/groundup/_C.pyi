@@ -89,7 +89,7 @@ def cross_entropy_inplace_cpu(
 #   strides   (batch, head, row) in elements of query, key, value, out; in backward also of dout,
 #             dquery, dkey, dvalue
 #   statistics  float32 (B, H, T, 2) contiguous: a query's largest score and its sum of
-#             exp(score - largest); 0 for one that sees no key
+#             exp(score - largest); 0 for one that sees no key. Address 0 in forward if not wanted
 #   offset    query i stands at key i + offset; it sees that key and `left` before it, all if -1
 #   softcap   0.0 is none
 # Which weights dropout drops is a function of the two dropout keys, b, h, i and j.

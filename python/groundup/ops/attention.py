@@ -74,7 +74,9 @@ def causal_attention(
     if name == "torch":
         return causal_attention_torch(query, key, value, options)
 
-    query, key, value = _autocast(query, key, value)
+    # Of plain tensors one cheap question is enough; a tracer has to see the whole of it.
+    if not plain or torch._C._is_any_autocast_enabled():
+        query, key, value = _autocast(query, key, value)
     if name is None:
         few = query.shape[2] <= _FEW_QUERIES
         name = "torch" if few or _why_not_cpp(query, key, value) is not None else "cpp"
@@ -121,19 +123,26 @@ def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t if t.dtype is torch.float64 else t.to(dtype) for t in tensors)
 
 
-def _check(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float | None,
-    dropout_p: float,
-    enable_gqa: bool,
-    window_size: tuple[int, int] | None,
-    softcap: float | None,
-    alignment: str,
-) -> int | None:
-    """Refuse what does not fit together; return how far back a query sees, None for all the way."""
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
+def _alike(query: Tensor | None, key: Tensor | None, value: Tensor | None) -> bool:
+    """Whether all three pass what _check_each, at a higher price, asks one by one."""
+    if query is None or key is None or value is None:
+        return False
+    dtype, device = query.dtype, query.device
+    return (
+        query.dim() == 4
+        and key.dim() == 4
+        and value.dim() == 4
+        and dtype.is_floating_point
+        and key.dtype is dtype
+        and value.dtype is dtype
+        and key.device == device
+        and value.device == device
+    )
+
+
+def _check_each(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Raise for the first that is no tensor of four dimensions, or unlike query."""
+    for name, tensor in zip(_NAMES, (query, key, value), strict=True):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
         if tensor.dim() != 4:
@@ -152,28 +161,46 @@ def _check(
                 f"{name}: expected the dtype of query, {query.dtype}, got {tensor.dtype}; "
                 f"try {name}.to({query.dtype})"
             )
+
+
+def _check(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float | None,
+    dropout_p: float,
+    enable_gqa: bool,
+    window_size: tuple[int, int] | None,
+    softcap: float | None,
+    alignment: str,
+) -> int | None:
+    """Refuse what does not fit together; return how far back a query sees, None for all the way."""
+    if not _alike(query, key, value):
+        _check_each(query, key, value)
     batch, heads, _, width = query.shape
-    if key.shape[0] != batch or value.shape[0] != batch:
+    key_batch, key_heads, n_keys, key_width = key.shape
+    value_batch, value_heads, n_values, _ = value.shape
+    if key_batch != batch or value_batch != batch:
         raise ValueError(
-            f"expected one batch size in query, key and value, got {batch}, {key.shape[0]} and "
-            f"{value.shape[0]}"
+            f"expected one batch size in query, key and value, got {batch}, {key_batch} and "
+            f"{value_batch}"
         )
-    if key.shape[:3] != value.shape[:3]:
+    if key_heads != value_heads or n_keys != n_values:
         raise ValueError(
             "key and value: expected the same (B, H, S), got "
             f"{tuple(key.shape[:3])} and {tuple(value.shape[:3])}"
         )
-    if key.shape[3] != width:
-        raise ValueError(f"key: expected the width of query, D = {width}, got {key.shape[3]}")
+    if key_width != width:
+        raise ValueError(f"key: expected the width of query, D = {width}, got {key_width}")
     if enable_gqa:
-        if key.shape[1] == 0 or heads % key.shape[1]:
+        if key_heads == 0 or heads % key_heads:
             raise ValueError(
                 f"enable_gqa: expected the {heads} query heads to be a multiple of the key heads, "
-                f"got {key.shape[1]}"
+                f"got {key_heads}"
             )
-    elif key.shape[1] != heads:
+    elif key_heads != heads:
         raise ValueError(
-            f"key: expected the {heads} heads of query, got {key.shape[1]}; pass enable_gqa=True "
+            f"key: expected the {heads} heads of query, got {key_heads}; pass enable_gqa=True "
             "to share each key head among several query heads"
         )
     if not 0.0 <= dropout_p < 1.0:

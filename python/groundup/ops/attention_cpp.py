@@ -38,8 +38,8 @@ def causal_attention_cpp(
         return out
     needs_grad = query.requires_grad or key.requires_grad or value.requires_grad
     if not (needs_grad and torch.is_grad_enabled()):
-        return _forward(query, key, value, dropout_key, options)[0]
-    return _Attention.apply(query, key, value, dropout_key, options)  # type: ignore[no-any-return,no-untyped-call]
+        return _forward(query, key, value, dropout_key, options, None)
+    return _record(query, key, value, (dropout_key, options))  # type: ignore[no-any-return]
 
 
 def _with_rows(tensor: Tensor) -> Tensor:
@@ -78,28 +78,46 @@ def _arguments(
     return sizes, (offset, left, scale, softcap, dropout_p, *seed)
 
 
-def _forward(
-    query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, options: Options
-) -> tuple[Tensor, Tensor]:
-    """(out, statistics): (B, H, T, 2), a query's largest score and its sum of
+def _empty_statistics(query: Tensor) -> Tensor:
+    """(B, H, T, 2) float32, what backward needs of forward: a query's largest score and its sum of
     exp(score - largest)."""
+    return query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
+
+
+def _steps(*tensors: Tensor) -> list[int]:
+    """The strides of batch, head and time of each, one after the other."""
+    steps: list[int] = []
+    for tensor in tensors:
+        batch, head, time, _ = tensor.stride()
+        steps += (batch, head, time)
+    return steps
+
+
+def _forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_key: Tensor | None,
+    options: Options,
+    statistics: Tensor | None,
+) -> Tensor:
+    """out; fills `statistics`, of _empty_statistics, where a backward may follow."""
     dispatch.note(_OP, "cpp")
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     out = _empty_out(query, value)
-    statistics = query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
     core.attention_forward_cpu(
-        gate.address("query", query),
-        gate.address("key", key),
-        gate.address("value", value),
+        query.data_ptr() or gate.address("query", query),
+        key.data_ptr() or gate.address("key", key),
+        value.data_ptr() or gate.address("value", value),
         out.data_ptr(),
-        statistics.data_ptr(),
+        0 if statistics is None else statistics.data_ptr(),
         query.dtype is torch.bfloat16,
         sizes,
-        (*query.stride()[:3], *key.stride()[:3], *value.stride()[:3], *out.stride()[:3]),
+        _steps(query, key, value, out),
         *numbers,
     )
-    return out, statistics
+    return out
 
 
 def _backward(
@@ -117,36 +135,33 @@ def _backward(
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     out, dout, statistics = _with_rows(out), _with_rows(dout), statistics.contiguous()
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
-    strided = (query, key, value, out, dout, dquery, dkey, dvalue)
     core.attention_backward_cpu(
-        gate.address("query", query),
-        gate.address("key", key),
-        gate.address("value", value),
+        query.data_ptr() or gate.address("query", query),
+        key.data_ptr() or gate.address("key", key),
+        value.data_ptr() or gate.address("value", value),
         out.data_ptr(),
         statistics.data_ptr(),
-        gate.address("dout", dout),
+        dout.data_ptr() or gate.address("dout", dout),
         dquery.data_ptr(),
         dkey.data_ptr(),
         dvalue.data_ptr(),
         query.dtype is torch.bfloat16,
         sizes,
-        [stride for tensor in strided for stride in tensor.stride()[:3]],
+        _steps(query, key, value, out, dout, dquery, dkey, dvalue),
         *numbers,
     )
     return dquery, dkey, dvalue
 
 
 class _Attention(torch.autograd.Function):
+    # What is not differentiated comes in one tuple: autograd looks at every argument by itself.
     @staticmethod
     def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        dropout_key: Tensor | None,
-        options: Options,
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, rest: tuple[Tensor | None, Options]
     ) -> Tensor:
-        out, statistics = _forward(query, key, value, dropout_key, options)
+        dropout_key, options = rest
+        statistics = _empty_statistics(query)
+        out = _forward(query, key, value, dropout_key, options, statistics)
         ctx.save_for_backward(out, statistics, query, key, value, dropout_key)
         ctx.options = options
         return out
@@ -156,13 +171,15 @@ class _Attention(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             apply = _Backward.apply
             gradients = apply(dout, *ctx.saved_tensors, ctx.options)  # type: ignore[no-untyped-call]
-            return *gradients, None, None
+            return *gradients, None
         out, statistics, query, key, value, dropout_key = ctx.saved_tensors
         return (
             *_backward(dout, out, statistics, query, key, value, dropout_key, ctx.options),
             None,
-            None,
         )
+
+
+_record = gate.recorder(_Attention)
 
 
 class _Backward(torch.autograd.Function):
@@ -192,9 +209,17 @@ _library.define(
     "(Tensor dquery, Tensor dkey, Tensor dvalue)",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-_library.impl(
-    "causal_attention", lambda q, k, v, seed, *o: _forward(q, k, v, seed, Options(*o)), "CPU"
-)
+
+
+def _operator(
+    query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, *options: Any
+) -> tuple[Tensor, Tensor]:
+    statistics = _empty_statistics(query)
+    out = _forward(query, key, value, dropout_key, Options(*options), statistics)
+    return out, statistics
+
+
+_library.impl("causal_attention", _operator, "CPU")
 _library.impl(
     "causal_attention_backward",
     lambda dout, out, statistics, q, k, v, seed, *o: _backward(
@@ -205,7 +230,7 @@ _library.impl(
 
 
 def _forward_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _empty_out(query, value), query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
+    return _empty_out(query, value), _empty_statistics(query)
 
 
 def _backward_fake(

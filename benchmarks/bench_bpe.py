@@ -61,9 +61,13 @@ def encoding_text(max_bytes: int, vocab_size: int) -> Callable[[], Inputs]:
     return make
 
 
-def train_ours(vocab_size: int) -> Callable[[Inputs], Callable[[], Any]]:
+def train_ours(
+    vocab_size: int, threads: int | None = None
+) -> Callable[[Inputs], Callable[[], Any]]:
     def setup(given: Inputs) -> Callable[[], Any]:
-        return lambda: Tokenizer.train(given.texts, vocab_size=vocab_size, pattern=_PATTERN)
+        return lambda: Tokenizer.train(
+            given.texts, vocab_size=vocab_size, pattern=_PATTERN, threads=threads
+        )
 
     return setup
 
@@ -126,6 +130,38 @@ def huggingface_to_list(given: Inputs) -> Callable[[], Any]:
     return lambda: [encode(text).ids for text in given.texts]
 
 
+def decode(given: Inputs) -> Callable[[], Any]:
+    tokenizer = _vocabulary(given)
+    encoded = [tokenizer.encode_ordinary(text) for text in given.texts]
+    return lambda: [tokenizer.decode(ids) for ids in encoded]
+
+
+def tiktoken_decode(given: Inputs) -> Callable[[], Any]:
+    installed("tiktoken")
+    encoding = _vocabulary(given).to_tiktoken()
+    encoded = [encoding.encode_ordinary(text) for text in given.texts]
+    return lambda: [encoding.decode(ids) for ids in encoded]
+
+
+def encode_batch(threads: int) -> Callable[[Inputs], Callable[[], Any]]:
+    def setup(given: Inputs) -> Callable[[], Any]:
+        tokenizer = _vocabulary(given)
+        return lambda: tokenizer.encode_batch(
+            given.texts, num_threads=threads, disallowed_special=()
+        )
+
+    return setup
+
+
+def tiktoken_batch(threads: int) -> Callable[[Inputs], Callable[[], Any]]:
+    def setup(given: Inputs) -> Callable[[], Any]:
+        installed("tiktoken")
+        encoding = _vocabulary(given).to_tiktoken()
+        return lambda: encoding.encode_ordinary_batch(given.texts, num_threads=threads)
+
+    return setup
+
+
 def copy_of_text(given: Inputs) -> Callable[[], Any]:
     source = np.frombuffer("".join(given.texts).encode(), np.uint8)
     destination = np.empty_like(source)
@@ -144,6 +180,7 @@ def training_case(vocab_size: int, max_bytes: int, slow: bool = False) -> Case:
         inputs=training_text(max_bytes),
         contenders={
             "groundup": train_ours(vocab_size),
+            "groundup, one thread": train_ours(vocab_size, threads=1),
             "rustbpe": train_rustbpe(vocab_size),
             "Hugging Face tokenizers": train_huggingface(vocab_size),
         },
@@ -154,9 +191,9 @@ def training_case(vocab_size: int, max_bytes: int, slow: bool = False) -> Case:
     )
 
 
-def encoding_case(kind: str, contenders: Mapping[str, Any]) -> Case:
+def encoding_case(what: str, contenders: Mapping[str, Any]) -> Case:
     return Case(
-        name=f"encode unseen text to a {kind}, {_PATTERN} pattern, one thread",
+        name=f"{what}, {_PATTERN} pattern",
         sizes={"V": 32_768, "at most": "10 MB"},
         inputs=encoding_text(10**7, 32_768),
         contenders=contenders,
@@ -172,14 +209,24 @@ SUITE = Suite(
         training_case(8_192, 30 * 10**6),
         training_case(32_768, 30 * 10**6),
         training_case(32_768, 100 * 10**6, slow=True),
-        encoding_case("NumPy array", {"groundup": encode_to_numpy, "tiktoken": tiktoken_to_numpy}),
         encoding_case(
-            "list",
+            "encode unseen text to a NumPy array, one thread",
+            {"groundup": encode_to_numpy, "tiktoken": tiktoken_to_numpy},
+        ),
+        encoding_case(
+            "encode unseen text to a list, one thread",
             {
                 "groundup": encode_to_list,
                 "tiktoken": tiktoken_to_list,
                 "Hugging Face tokenizers": huggingface_to_list,
             },
+        ),
+        encoding_case(
+            "encode unseen documents to lists, two threads",
+            {"groundup": encode_batch(2), "tiktoken": tiktoken_batch(2)},
+        ),
+        encoding_case(
+            "decode lists of ids, one thread", {"groundup": decode, "tiktoken": tiktoken_decode}
         ),
     ),
     tests=("tests/native/test_bpe*.py", "tests/tokenizer/test_*.py"),

@@ -102,8 +102,9 @@ void round() {
       IdBuffer ids;
       encoder.encode(text.begin, text.size, &ids);
       ByteBuffer decoded;
+      std::uint64_t seen;
       require(decoder.decode(
-                  ids.size(), [&](std::size_t i) { return ids.data()[i]; }, &decoded),
+                  ids.size(), [&](std::size_t i) { return ids.data()[i]; }, &decoded, &seen),
               "an id without a token");
       require(
           decoded.size() == text.size &&

@@ -1,4 +1,6 @@
 // BpeDecoder for Python, and the readers of tiktoken's ranks.
+#include <algorithm>
+
 #include "bpe/bind.h"
 #include "bpe/decode.h"
 #include "bpe/ranks.h"
@@ -8,6 +10,8 @@ namespace {
 
 using bpe::ByteBuffer;
 
+constexpr std::uint64_t kTopBits = 0x8080808080808080u;
+constexpr std::size_t kRoom = 4096;                     // what one batch of short tokens may take
 constexpr std::size_t kManyIds = std::size_t{1} << 14;  // worth giving the GIL away for
 
 // The value of an int, -1 for anything else: for no int is any id.
@@ -56,23 +60,66 @@ py::object read_ranks(const py::bytes& lines) {
   return std::move(list);
 }
 
+// A str that is written as if it were ASCII, in place; under the GIL. If it was not, its bytes are
+// UTF-8 that a str is yet to be made of.
+class AsciiBuffer {
+ public:
+  explicit AsciiBuffer(std::size_t expected) : capacity_(expected) {
+    str_ = PyUnicode_New(static_cast<Py_ssize_t>(expected), 127);
+    if (str_ == nullptr) throw py::error_already_set();
+  }
+  ~AsciiBuffer() { Py_XDECREF(str_); }
+  AsciiBuffer(const AsciiBuffer&) = delete;
+
+  char* room(std::size_t n) {
+    if (capacity_ - size_ < n) resize(std::max(size_ + n, capacity_ + capacity_ / 2));
+    return data() + size_;
+  }
+  void wrote(const char* end) noexcept { size_ = static_cast<std::size_t>(end - data()); }
+
+  py::object str(bool is_ascii, const char* errors) {
+    PyObject* made = nullptr;
+    if (is_ascii && size_ > 0) {
+      resize(size_);
+      std::swap(made, str_);
+    } else {
+      made = PyUnicode_DecodeUTF8(data(), static_cast<Py_ssize_t>(size_), errors);
+    }
+    if (made == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(made);
+  }
+
+ private:
+  char* data() const noexcept { return reinterpret_cast<char*>(PyUnicode_1BYTE_DATA(str_)); }
+  void resize(std::size_t n) {
+    if (PyUnicode_Resize(&str_, static_cast<Py_ssize_t>(n)) != 0) throw py::error_already_set();
+    capacity_ = n;
+  }
+
+  PyObject* str_;
+  std::size_t capacity_;
+  std::size_t size_ = 0;
+};
+
 struct PyDecoder {
   bpe::Decoder decoder;
 
   // False for what is neither a list of ints nor a dense row of them, and for an id without bytes.
   bool append(const py::handle& ids, ByteBuffer* bytes) const {
-    if (PyList_CheckExact(ids.ptr())) {
-      // Nothing below runs Python code, so the list stays as it is.
-      const auto n = static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr()));
-      return decoder.decode(
-          n,
-          [&](std::size_t i) {
-            return id_of(PyList_GET_ITEM(ids.ptr(), static_cast<Py_ssize_t>(i)));
-          },
-          bytes);
-    }
+    std::uint64_t seen;
+    if (PyList_CheckExact(ids.ptr())) return append_list(ids, bytes, &seen);
     return append_row<std::uint32_t>(ids, bytes) || append_row<std::int64_t>(ids, bytes) ||
            append_row<std::int32_t>(ids, bytes) || append_row<std::uint16_t>(ids, bytes);
+  }
+
+  // Runs no Python code, so the list stays as it is.
+  template <class Bytes>
+  bool append_list(const py::handle& ids, Bytes* bytes, std::uint64_t* seen) const {
+    PyObject* const list = ids.ptr();
+    const auto id_at = [list](std::size_t i) {
+      return id_of(PyList_GET_ITEM(list, static_cast<Py_ssize_t>(i)));
+    };
+    return decoder.decode(static_cast<std::size_t>(PyList_GET_SIZE(list)), id_at, bytes, seen);
   }
 
   template <class T>
@@ -84,12 +131,21 @@ struct PyDecoder {
     const T* values = row.data();
     const auto n = static_cast<std::size_t>(row.size());
     const auto at = [&](std::size_t i) { return values[i]; };
-    if (n < kManyIds) return decoder.decode(n, at, bytes);
+    std::uint64_t seen;
+    if (n < kManyIds) return decoder.decode(n, at, bytes, &seen);
     const py::gil_scoped_release release;
-    return decoder.decode(n, at, bytes);
+    return decoder.decode(n, at, bytes, &seen);
   }
 
   py::object decode(const py::object& ids, const std::string& errors) const {
+    if (PyList_CheckExact(ids.ptr())) {
+      // Tokens are some four bytes long; a batch's room is asked for on top.
+      const auto n = static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr()));
+      AsciiBuffer text(5 * n + kRoom);
+      std::uint64_t seen;
+      if (!append_list(ids, &text, &seen)) return py::none();
+      return text.str((seen & kTopBits) == 0, errors.c_str());
+    }
     ByteBuffer bytes;
     if (!append(ids, &bytes)) return py::none();
     PyObject* text =

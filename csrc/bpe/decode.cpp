@@ -37,14 +37,14 @@ Decoder::Decoder(const std::vector<std::string>& tokens) : slots_(tokens.size())
   }
 }
 
-char* Decoder::append_long(const Slot& slot, ByteBuffer* bytes) const {
+Decoder::Long Decoder::find_long(const Slot& slot) const noexcept {
   std::uint64_t begin = 0, length;
   std::memcpy(&begin, slot.bytes, 7);
   std::memcpy(&length, slot.bytes + 7, 8);
-  char* out = bytes->room(length + kBatch * sizeof(Slot));
-  std::memcpy(out, long_.data() + begin, length);
-  bytes->wrote(out + length);
-  return out + length;
+  std::uint64_t seen = 0;
+  for (std::uint64_t i = begin; i < begin + length; ++i)
+    seen |= static_cast<std::uint8_t>(long_[i]);
+  return {long_.data() + begin, length, seen};
 }
 
 }  // namespace groundup::bpe

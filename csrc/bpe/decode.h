@@ -38,8 +38,11 @@ class Decoder {
 
   // Appends the bytes of the ids that id_at(0), ..., id_at(n - 1) give, each asked for once.
   // False where one is below zero or has no bytes; what was appended is then not to be used.
-  template <class IdAt>
-  bool decode(std::size_t n, IdAt&& id_at, ByteBuffer* bytes) const {
+  // Bytes: room and wrote as ByteBuffer has them. `seen` has the top bit of a byte set if any
+  // byte has it: where none has, the bytes are ASCII.
+  template <class IdAt, class Bytes>
+  bool decode(std::size_t n, IdAt&& id_at, Bytes* bytes, std::uint64_t* seen) const {
+    std::uint64_t words[2], all = 0;
     for (std::size_t begin = 0; begin < n; begin += kBatch) {
       const std::size_t end = n - begin < kBatch ? n : begin + kBatch;
       char* out = bytes->room(kBatch * sizeof(Slot));
@@ -49,15 +52,22 @@ class Decoder {
         const Slot& slot = slots_[id];
         if (slot.length <= kShort) {
           if (slot.length == 0) return false;
-          std::memcpy(out, &slot, sizeof slot);
+          std::memcpy(words, &slot, sizeof slot);
+          std::memcpy(out, words, sizeof slot);
+          all |= words[0] | words[1];
           out += slot.length;
           continue;
         }
+        const Long found = find_long(slot);
         bytes->wrote(out);
-        out = append_long(slot, bytes);
+        out = bytes->room(found.size + kBatch * sizeof(Slot));
+        std::memcpy(out, found.begin, found.size);
+        all |= found.seen;
+        out += found.size;
       }
       bytes->wrote(out);
     }
+    *seen = all;
     return true;
   }
 
@@ -71,8 +81,12 @@ class Decoder {
   };
   static_assert(sizeof(Slot) == 16, "written by one store");
 
-  // Returns where to go on, with room for a batch.
-  char* append_long(const Slot& slot, ByteBuffer* bytes) const;
+  struct Long {
+    const char* begin;
+    std::size_t size;
+    std::uint64_t seen;
+  };
+  Long find_long(const Slot& slot) const noexcept;
 
   std::vector<Slot> slots_;
   std::string long_;

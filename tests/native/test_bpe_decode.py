@@ -33,6 +33,18 @@ def test_many_ids_among_giant_tokens():
     joined = b"".join(tokens[i] for i in ids)
     assert decoder.decode_bytes(ids) == joined
     assert decoder.decode_bytes(np.array(ids * 20)) == joined * 20
+    assert decoder.decode(ids, "strict") == joined.decode()
+    assert decoder.decode(np.array(ids * 20), "strict") == joined.decode() * 20
+
+
+@given(st.lists(st.text(max_size=40).map(lambda text: text.encode("utf-8", "ignore")), max_size=9))
+def test_one_letter_that_is_not_ascii_is_seen_wherever_it_stands(tokens):
+    used = [i for i, token in enumerate(tokens) if token]
+    text = b"".join(tokens).decode()
+    decoded = _C.BpeDecoder(tokens).decode(used, "strict")
+    assert decoded == text
+    assert decoded.isascii() == text.isascii()
+    assert {decoded: 1}[text] == 1
 
 
 @pytest.mark.parametrize(

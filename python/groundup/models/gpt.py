@@ -58,9 +58,10 @@ class Attention(nn.Module):
         self.c_proj = Conv1D(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, cache: "KeyValueCache | None") -> Tensor:
-        # (B, T, 3C) -> three (B, H, T, D) views; the op takes any strides.
-        heads = self.c_attn(x).unflatten(-1, (3, self.n_head, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+        # (B, T, 3C) -> three (B, H, T, D) views; the op takes any strides. Parted before they are
+        # transposed: backward then puts the three gradients side by side once, as addmm wants them.
+        parts = self.c_attn(x).unflatten(-1, (3, self.n_head, -1)).unbind(2)
+        query, key, value = (part.transpose(1, 2) for part in parts)
         if cache is not None:
             key, value = cache.append(self.layer, key, value)
         dropout_p = self.attn_pdrop if self.training else 0.0

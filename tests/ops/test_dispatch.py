@@ -96,7 +96,7 @@ def test_a_bare_name_applies_where_the_form_exists_and_lists_the_rest():
         ("gelu=triton", "gelu has no implementation 'triton'; it has cpp, torch"),
         (
             "cross_entropy=",
-            "cross_entropy has no implementation ''; it has cpp, torch, cuda, reference",
+            "cross_entropy has no implementation ''; it has cpp, torch, cuda, triton",
         ),
     ],
 )

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from groundup.ops import cross_entropy_cuda, dispatch, gate, native
+from groundup.ops import cross_entropy_cuda, cross_entropy_triton, dispatch, gate, native
 from groundup.ops.cross_entropy_check import check_tensors, out_of_range
 from groundup.ops.cross_entropy_cpp import cross_entropy_cpp
 from groundup.ops.cross_entropy_device import cross_entropy_device
@@ -13,7 +13,11 @@ from groundup.ops.cross_entropy_torch import cross_entropy_torch
 
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 _NAMES = ("input", "target", "weight")
-_WHY_NOT = {"cpp": native.why_not, "cuda": cross_entropy_cuda.why_not}
+_WHY_NOT = {
+    "cpp": native.why_not,
+    "cuda": cross_entropy_cuda.why_not,
+    "triton": cross_entropy_triton.why_not,
+}
 
 
 def cross_entropy(
@@ -31,8 +35,8 @@ def cross_entropy(
     """Mean surprise of `target` under softmax(input), in nats.
 
     input    (N, V)  float32 | bfloat16 natively on the CPU; float16, float64 and other devices
-                     run on torch, float16 and CUDA on groundup.use("cross_entropy=cuda") too. Any
-                     row stride; a last dimension that is not contiguous is copied
+                     run on torch, float16 and CUDA on groundup.use("cross_entropy=cuda") or
+                     triton. Any row stride; a last dimension that is not contiguous is copied
     target   (N,)    int64 in [0, V), or ignore_index to leave the row out
     weight   (V,)    of each class, float32 or input's dtype, without gradient; or None
     returns  ()      float32 (float64 for float64 input), also for half precision, where torch
@@ -87,6 +91,6 @@ def cross_entropy(
         return cross_entropy_cpp(input, target, weight, options, inplace, plain)
     if name == "torch":
         return cross_entropy_torch(input, target, weight, options)
-    if name == "cuda":
+    if name in ("cuda", "triton"):
         return cross_entropy_device(name, input, target, weight, options, inplace, plain)
     return cross_entropy_reference(input, target, weight, options, plain)

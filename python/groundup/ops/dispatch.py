@@ -18,7 +18,7 @@ import torch
 
 # Op: its forms, the preferred one first. A new form of an op is one word here.
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
-    "cross_entropy": ("cpp", "torch", "cuda", "reference"),
+    "cross_entropy": ("cpp", "torch", "cuda", "triton", "reference"),
     "causal_attention": ("cpp", "torch", "reference"),
     "layer_norm": ("cpp", "torch"),
     "gelu": ("cpp", "torch"),

@@ -1,4 +1,5 @@
-// The table of contents of groundup._C. The only file, beside bpe/bind.cpp, that knows Python.
+// The table of contents of groundup._C. The only file, beside bpe/bind.cpp and
+// bind_adamw.cpp, that knows Python.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -23,7 +24,8 @@ namespace py = pybind11;
 
 namespace groundup {
 
-void bind_bpe(py::module_& m);  // bpe/bind.cpp
+void bind_adamw_tensors(py::module_& m);  // bind_adamw.cpp
+void bind_bpe(py::module_& m);            // bpe/bind.cpp
 
 namespace {
 
@@ -53,6 +55,10 @@ void require_dtype(int dtype) {
   if (dtype != 0 && dtype != 1)
     throw py::value_error("dtype: expected 0 (float32) or 1 (bfloat16), got " +
                           std::to_string(dtype));
+}
+
+std::size_t bytes_of(std::int64_t n, int dtype) {
+  return static_cast<std::size_t>(n) * (dtype == 1 ? 2 : 4);
 }
 
 // The arguments that the three forms of cross_entropy share. A wrong size or code would write
@@ -310,6 +316,7 @@ void bind_layer_norm(py::module_& m) {
     job.eps = eps;
     job.output = pointer<void>(output);
     py::gil_scoped_release release;
+    advise_huge_pages(job.output, bytes_of(n_rows * n_columns, dtype));
     GROUNDUP_CALL(layer_norm_forward_cpu, job);
   });
   m.def("layer_norm_backward_cpu", [](Address input, int dtype, Size n_rows, Size n_columns,
@@ -323,11 +330,13 @@ void bind_layer_norm(py::module_& m) {
     job.dweight = pointer<float>(dweight);
     job.dbias = pointer<float>(dbias);
     py::gil_scoped_release release;
-    std::vector<float> sums(
-        dweight == 0 && dbias == 0
-            ? 0
-            : static_cast<std::size_t>(2 * layer_norm_blocks(n_rows) * n_columns));
-    job.sums = sums.empty() ? nullptr : sums.data();
+    if (job.dinput) advise_huge_pages(job.dinput, bytes_of(n_rows * n_columns, dtype));
+    const bool with_sums = dweight != 0 || dbias != 0;
+    const std::unique_ptr<float[]> sums(
+        with_sums ? new float[static_cast<std::size_t>(2 * layer_norm_blocks(n_rows, n_columns) *
+                                                       n_columns)]
+                  : nullptr);
+    job.sums = sums.get();
     GROUNDUP_CALL(layer_norm_backward_cpu, job);
   });
 }
@@ -349,6 +358,7 @@ void bind_gelu(py::module_& m) {
         [job_of](Address input, int dtype, bool is_tanh, std::int64_t n, Address output) {
           const Gelu job = job_of(input, dtype, is_tanh, n, output);
           py::gil_scoped_release release;
+          advise_huge_pages(job.output, bytes_of(n, dtype));
           GROUNDUP_CALL(gelu_forward_cpu, job);
         });
   m.def("gelu_backward_cpu", [job_of](Address input, int dtype, bool is_tanh, std::int64_t n,
@@ -356,6 +366,7 @@ void bind_gelu(py::module_& m) {
     Gelu job = job_of(input, dtype, is_tanh, n, output);
     job.doutput = pointer<const void>(doutput);
     py::gil_scoped_release release;
+    advise_huge_pages(job.output, bytes_of(n, dtype));
     GROUNDUP_CALL(gelu_backward_cpu, job);
   });
 }
@@ -373,5 +384,6 @@ PYBIND11_MODULE(_C, m) {
   groundup::bind_gelu(m);
   groundup::bind_layer_norm(m);
   m.def("adamw_step_cpu", &groundup::adamw_step);
+  groundup::bind_adamw_tensors(m);
   groundup::bind_bpe(m);
 }

@@ -10,16 +10,21 @@ namespace {
 // A chunk is a whole number of vectors of every instruction set: threads change no result.
 constexpr int64_t kChunk = 8192;
 constexpr int64_t kSerialElements = 16384;
+constexpr int64_t kStreamBytes = 8 << 20;  // an output of this size does not stay in cache
 
 // The share and its slope in x.
 struct Share {
   vfloat share, slope;
 };
 
+template <class T>
 GROUNDUP_INLINE Share exact(vfloat x) {
   const vfloat gaussian = exp_softmax(-0.5f * (x * x));
   constexpr float kInverseRootTwoPi = 0.398942280401432678f;
-  return {normal_cdf(x, gaussian), gaussian * kInverseRootTwoPi};
+  if constexpr (sizeof(T) == 2)
+    return {normal_cdf_short(x, gaussian), gaussian * kInverseRootTwoPi};
+  else
+    return {normal_cdf(x, gaussian), gaussian * kInverseRootTwoPi};
 }
 
 // (1 + tanh(u)) / 2 = 1 / (1 + e^(-2u)), with u = sqrt(2/pi) (x + 0.044715 x^3).
@@ -35,40 +40,49 @@ GROUNDUP_INLINE Share approximate(vfloat x) {
   return {select(negative, small, large), (large * small) * steepness};
 }
 
-template <bool kTanh>
+template <class T, bool kTanh>
 GROUNDUP_INLINE Share share_of(vfloat x) {
   if constexpr (kTanh)
     return approximate(x);
   else
-    return exact(x);
+    return exact<T>(x);
 }
 
-template <class T, bool kTanh, bool kBackward>
+template <class T, bool kTanh, bool kBackward, bool kStream>
 void part(const Gelu& job, int64_t begin, int64_t end) {
   const T* input = (const T*)job.input;
   const T* doutput = (const T*)job.doutput;
   T* output = (T*)job.output;
   const auto at = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
     const vfloat x = load(input + i, lanes);
-    const Share s = share_of<kTanh>(x);
-    if constexpr (kBackward)
-      store(output + i, load(doutput + i, lanes) * (s.share + x * s.slope), lanes);
+    const Share s = share_of<T, kTanh>(x);
+    const vfloat y = kBackward ? load(doutput + i, lanes) * (s.share + x * s.slope) : x * s.share;
+    if constexpr (kStream)
+      store_streaming(output + i, y, lanes);
     else
-      store(output + i, x * s.share, lanes);
+      store(output + i, y, lanes);
   };
   int64_t i = begin;
   for (; i + 2 * kLanes <= end; i += 2 * kLanes) at(i, Full{}), at(i + kLanes, Full{});
   for (; i + kLanes <= end; i += kLanes) at(i, Full{});
   if (i < end) at(i, First{(int)(end - i)});
+  if constexpr (kStream) streaming_done();
 }
 
 using Part = void (*)(const Gelu&, int64_t, int64_t);
 
+template <class T, bool kBackward>
+Part part_of(const Gelu& job) {
+  // Chunks are whole vectors, so they are aligned where the output is.
+  const bool stream = job.n * (int64_t)sizeof(T) >= kStreamBytes &&
+                      (uintptr_t)job.output % (kLanes * sizeof(T)) == 0;
+  if (job.is_tanh) return stream ? part<T, true, kBackward, true> : part<T, true, kBackward, false>;
+  return stream ? part<T, false, kBackward, true> : part<T, false, kBackward, false>;
+}
+
 template <bool kBackward>
 Part part_of(const Gelu& job) {
-  if (job.is_bfloat16)
-    return job.is_tanh ? part<bfloat16, true, kBackward> : part<bfloat16, false, kBackward>;
-  return job.is_tanh ? part<float, true, kBackward> : part<float, false, kBackward>;
+  return job.is_bfloat16 ? part_of<bfloat16, kBackward>(job) : part_of<float, kBackward>(job);
 }
 
 void run(const Gelu& job, Part part) {

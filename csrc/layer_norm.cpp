@@ -8,8 +8,10 @@ namespace groundup::GROUNDUP_ISA {
 namespace {
 
 constexpr int64_t kSerialElements = 16384;
-constexpr int kUnroll = 4;       // independent accumulators: a sum waits for none of them
-constexpr int64_t kSpan = 8192;  // columns per float accumulation; spans are added in double
+constexpr int64_t kStreamBytes = 8 << 20;  // an output of this size does not stay in cache
+constexpr int64_t kSpan = 2048;   // columns per float accumulation; spans are added in double
+constexpr int kRowsTogether = 4;  // rows that share weights, and trips to the sums over rows
+constexpr int64_t kColumnsTogether = 64;
 
 GROUNDUP_INLINE vfloat first_lanes(vfloat x, Full) { return x; }
 GROUNDUP_INLINE vfloat first_lanes(vfloat x, First lanes) {
@@ -18,120 +20,157 @@ GROUNDUP_INLINE vfloat first_lanes(vfloat x, First lanes) {
   return select(index < lanes.n, x, vfloat{});
 }
 
-// body(i, lanes, k) for the vectors of [begin, end); k numbers the accumulator.
+// body(i, lanes) for the vectors of [begin, end). Only the last may be partial.
 template <class Body>
-GROUNDUP_INLINE void sweep(int64_t begin, int64_t end, Body body) {
+GROUNDUP_INLINE void each_vector(int64_t begin, int64_t end, Body body) {
   int64_t i = begin;
-  for (; i + kUnroll * kLanes <= end; i += kUnroll * kLanes) {
-#pragma GCC unroll 4
-    for (int k = 0; k < kUnroll; ++k) body(i + k * kLanes, Full{}, k);
-  }
-  for (; i + kLanes <= end; i += kLanes) body(i, Full{}, 0);
-  if (i < end) body(i, First{(int)(end - i)}, 0);
+  for (; i + kLanes <= end; i += kLanes) body(i, Full{});
+  if (i < end) body(i, First{(int)(end - i)});
 }
 
-#define GROUNDUP_BODY [&](int64_t i, auto lanes, int k) __attribute__((always_inline))
+template <bool kStream, class T>
+GROUNDUP_INLINE void put(T* p, vfloat x, Full lanes) {
+  if constexpr (kStream)
+    store_streaming(p, x, lanes);
+  else
+    store(p, x, lanes);
+}
+template <bool kStream, class T>
+GROUNDUP_INLINE void put(T* p, vfloat x, First lanes) {
+  store(p, x, lanes);
+}
 
-// The sum of term(i, lanes), lanes beyond the end left out.
-template <class Term>
-GROUNDUP_INLINE double sum_over(int64_t n, Term term) {
-  double total = 0;
+// totals[r]: the sum over the columns of term(r, i, lanes), lanes beyond the end left out. Several
+// rows at a time hide how long each waits for its own sum.
+template <int kRows, class Term>
+GROUNDUP_INLINE void sum_rows(int64_t n, double* totals, Term term) {
+  for (int r = 0; r < kRows; ++r) totals[r] = 0;
   for (int64_t begin = 0; begin < n; begin += kSpan) {
-    vfloat parts[kUnroll] = {};
-    sweep(
-        begin, begin + kSpan < n ? begin + kSpan : n,
-        GROUNDUP_BODY { parts[k] += first_lanes(term(i, lanes), lanes); });
-    total += sum((parts[0] + parts[1]) + (parts[2] + parts[3]));
+    vfloat parts[kRows] = {};
+    const auto at = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) parts[r] += first_lanes(term(r, i, lanes), lanes);
+    };
+    each_vector(begin, begin + kSpan < n ? begin + kSpan : n, at);
+    for (int r = 0; r < kRows; ++r) totals[r] += sum(parts[r]);
   }
-  return total;
 }
 
-// Two passes over a row that stays in cache: the mean first, so that the squares are of what is
-// left, and nothing cancels however large the mean is.
-template <class T>
-void forward_row(const LayerNorm& job, int64_t row) {
-  const T* x = (const T*)job.input + row * job.row_stride;
-  T* out = (T*)job.output + row * job.n_columns;
+// Two passes over rows that stay in cache: the means first, so that the squares are of what is
+// left, and nothing cancels however large a mean is.
+template <class T, bool kStream, int kRows>
+void forward_rows(const LayerNorm& job, int64_t first) {
   const int64_t n = job.n_columns;
-  const float mean =
-      (float)(sum_over(n, [&](int64_t i, auto lanes)
-                              __attribute__((always_inline)) { return load(x + i, lanes); }) /
-              (double)n);
-  const double squares = sum_over(n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
-    const vfloat d = load(x + i, lanes) - mean;
+  const T* x[kRows];
+  T* out[kRows];
+  float mean[kRows], scale[kRows];
+  double totals[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = (const T*)job.input + (first + r) * job.row_stride;
+    out[r] = (T*)job.output + (first + r) * n;
+  }
+  sum_rows<kRows>(n, totals, [&](int r, int64_t i, auto lanes) __attribute__((always_inline)) {
+    return load(x[r] + i, lanes);
+  });
+  for (int r = 0; r < kRows; ++r) mean[r] = (float)(totals[r] / (double)n);
+  sum_rows<kRows>(n, totals, [&](int r, int64_t i, auto lanes) __attribute__((always_inline)) {
+    const vfloat d = load(x[r] + i, lanes) - mean[r];
     return d * d;
   });
-  const float scale = (float)(1 / __builtin_sqrt(squares / (double)n + job.eps));
-  job.statistics[2 * row] = mean;
-  job.statistics[2 * row + 1] = scale;
+  for (int r = 0; r < kRows; ++r) {
+    scale[r] = (float)(1 / __builtin_sqrt(totals[r] / (double)n + job.eps));
+    job.statistics[2 * (first + r)] = mean[r];
+    job.statistics[2 * (first + r) + 1] = scale[r];
+  }
   const float *weight = job.weight, *bias = job.bias;
-  sweep(
-      0, n, GROUNDUP_BODY {
-        (void)k;
-        vfloat y = (load(x + i, lanes) - mean) * scale;
-        if (weight) y *= load(weight + i, lanes);
-        if (bias) y += load(bias + i, lanes);
-        store(out + i, y, lanes);
-      });
+  each_vector(0, n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+    const vfloat w = weight ? load(weight + i, lanes) : splat(1.0f);
+    const vfloat b = bias ? load(bias + i, lanes) : vfloat{};
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      vfloat y = (load(x[r] + i, lanes) - mean[r]) * scale[r];
+      put<kStream>(out[r] + i, y * w + b, lanes);
+    }
+  });
 }
 
 // With x^ = (x - mean) * scale and g = dy * weight:
 // dx = scale * (g - mean(g) - x^ * mean(g * x^)).
-template <class T>
-void backward_row(const LayerNorm& job, int64_t row, float* dweight, float* dbias) {
-  const T* x = (const T*)job.input + row * job.row_stride;
-  const T* dy = (const T*)job.doutput + row * job.doutput_row_stride;
+// Several rows at a time, so that the sums over rows are read and written once for all of them.
+template <class T, bool kStream, int kRows>
+void backward_rows(const LayerNorm& job, int64_t first, float* dweight, float* dbias) {
   const int64_t n = job.n_columns;
-  const float mean = job.statistics[2 * row], scale = job.statistics[2 * row + 1];
   const float* weight = job.weight;
-  double sum_g = 0, sum_gx = 0;
+  const T *x[kRows], *dy[kRows];
+  float mean[kRows], scale[kRows];
+  double sum_g[kRows] = {}, sum_gx[kRows] = {};
+  for (int r = 0; r < kRows; ++r) {
+    x[r] = (const T*)job.input + (first + r) * job.row_stride;
+    dy[r] = (const T*)job.doutput + (first + r) * job.doutput_row_stride;
+    mean[r] = job.statistics[2 * (first + r)];
+    scale[r] = job.statistics[2 * (first + r) + 1];
+  }
   for (int64_t begin = 0; begin < n; begin += kSpan) {
-    vfloat g_parts[kUnroll] = {}, gx_parts[kUnroll] = {};
-    sweep(
-        begin, begin + kSpan < n ? begin + kSpan : n, GROUNDUP_BODY {
-          const vfloat d = load(dy + i, lanes);
-          const vfloat normal = (load(x + i, lanes) - mean) * scale;
-          vfloat g = d;
-          if (weight) g *= load(weight + i, lanes);
-          g_parts[k] += first_lanes(g, lanes);
-          gx_parts[k] += first_lanes(g * normal, lanes);
-          if (dweight) store(dweight + i, load(dweight + i, lanes) + d * normal, lanes);
-          if (dbias) store(dbias + i, load(dbias + i, lanes) + d, lanes);
-        });
-    sum_g += sum((g_parts[0] + g_parts[1]) + (g_parts[2] + g_parts[3]));
-    sum_gx += sum((gx_parts[0] + gx_parts[1]) + (gx_parts[2] + gx_parts[3]));
+    vfloat g_parts[kRows] = {}, gx_parts[kRows] = {};
+    const auto at = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+      const vfloat w = weight ? load(weight + i, lanes) : splat(1.0f);
+      vfloat over_rows{}, normal_over_rows{};
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const vfloat d = load(dy[r] + i, lanes);
+        const vfloat normal = (load(x[r] + i, lanes) - mean[r]) * scale[r];
+        const vfloat g = d * w;
+        g_parts[r] += first_lanes(g, lanes);
+        gx_parts[r] += first_lanes(g * normal, lanes);
+        over_rows += d;
+        normal_over_rows += d * normal;
+      }
+      if (dweight) store(dweight + i, load(dweight + i, lanes) + normal_over_rows, lanes);
+      if (dbias) store(dbias + i, load(dbias + i, lanes) + over_rows, lanes);
+    };
+    each_vector(begin, begin + kSpan < n ? begin + kSpan : n, at);
+    for (int r = 0; r < kRows; ++r) sum_g[r] += sum(g_parts[r]), sum_gx[r] += sum(gx_parts[r]);
   }
   if (!job.dinput) return;
-  T* dx = (T*)job.dinput + row * n;
-  const float mean_g = (float)(sum_g / (double)n), mean_gx = (float)(sum_gx / (double)n);
-  sweep(
-      0, n, GROUNDUP_BODY {
-        (void)k;
-        const vfloat normal = (load(x + i, lanes) - mean) * scale;
-        vfloat g = load(dy + i, lanes);
-        if (weight) g *= load(weight + i, lanes);
-        store(dx + i, ((g - mean_g) - normal * mean_gx) * scale, lanes);
-      });
+  for (int r = 0; r < kRows; ++r) {
+    T* dx = (T*)job.dinput + (first + r) * n;
+    const float mean_g = (float)(sum_g[r] / (double)n), mean_gx = (float)(sum_gx[r] / (double)n);
+    each_vector(0, n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+      const vfloat normal = (load(x[r] + i, lanes) - mean[r]) * scale[r];
+      vfloat g = load(dy[r] + i, lanes);
+      if (weight) g *= load(weight + i, lanes);
+      put<kStream>(dx + i, ((g - mean_g) - normal * mean_gx) * scale[r], lanes);
+    });
+  }
 }
 
-template <class T>
+template <class T, bool kStream>
 void backward_block(const LayerNorm& job, int64_t block, int64_t block_rows) {
-  const int64_t begin = block * block_rows;
-  const int64_t end = begin + block_rows < job.n_rows ? begin + block_rows : job.n_rows;
+  int64_t row = block * block_rows;
+  const int64_t end = row + block_rows < job.n_rows ? row + block_rows : job.n_rows;
   float* sums = job.sums ? job.sums + 2 * block * job.n_columns : nullptr;
   if (sums) __builtin_memset(sums, 0, 2 * (size_t)job.n_columns * sizeof(float));
   float* dweight = job.dweight ? sums : nullptr;
   float* dbias = job.dbias ? sums + job.n_columns : nullptr;
-  for (int64_t row = begin; row < end; ++row) backward_row<T>(job, row, dweight, dbias);
+  for (; row + kRowsTogether <= end; row += kRowsTogether)
+    backward_rows<T, kStream, kRowsTogether>(job, row, dweight, dbias);
+  for (; row < end; ++row) backward_rows<T, kStream, 1>(job, row, dweight, dbias);
+  if constexpr (kStream) streaming_done();
 }
 
-void add_blocks(const LayerNorm& job, int64_t n_blocks, float* out, int64_t offset) {
+// Both sums of 64 columns, each over blocks in order.
+void add_blocks(const LayerNorm& job, int64_t n_blocks, int64_t first) {
   const int64_t n = job.n_columns;
-  for (int64_t i = 0; i < n; ++i) {
-    double total = 0;
-    for (int64_t block = 0; block < n_blocks; ++block)
-      total += job.sums[(2 * block + offset) * n + i];
-    out[i] = (float)total;
+  const int64_t width = first + kColumnsTogether < n ? kColumnsTogether : n - first;
+  for (int which = 0; which < 2; ++which) {
+    float* const out = which == 0 ? job.dweight : job.dbias;
+    if (!out) continue;
+    double totals[kColumnsTogether] = {};
+    for (int64_t block = 0; block < n_blocks; ++block) {
+      const float* part = job.sums + (2 * block + which) * n + first;
+      for (int64_t i = 0; i < width; ++i) totals[i] += part[i];
+    }
+    for (int64_t i = 0; i < width; ++i) out[first + i] = (float)totals[i];
   }
 }
 
@@ -139,28 +178,59 @@ int threads_for(const LayerNorm& job) {
   return job.n_rows * job.n_columns < kSerialElements ? 1 : usable_threads();
 }
 
+// Whether rows of an output may be, and are worth being, stored past the caches: every full vector
+// has to be aligned.
+bool streams(const LayerNorm& job, const void* out) {
+  const int64_t element = job.is_bfloat16 ? sizeof(bfloat16) : sizeof(float);
+  const int64_t vector = kLanes * element;
+  return job.n_rows * job.n_columns * element >= kStreamBytes && job.n_columns % kLanes == 0 &&
+         (uintptr_t)out % vector == 0;
+}
+
+template <class T, bool kStream>
+void forward_block(const LayerNorm& job, int64_t block, int64_t block_rows) {
+  int64_t row = block * block_rows;
+  const int64_t end = row + block_rows < job.n_rows ? row + block_rows : job.n_rows;
+  for (; row + kRowsTogether <= end; row += kRowsTogether)
+    forward_rows<T, kStream, kRowsTogether>(job, row);
+  for (; row < end; ++row) forward_rows<T, kStream, 1>(job, row);
+  if constexpr (kStream) streaming_done();
+}
+
+using Block = void (*)(const LayerNorm&, int64_t, int64_t);
+
 }  // namespace
 
 void layer_norm_forward_cpu(const LayerNorm& job) noexcept {
   const int threads = threads_for(job);
-  const int64_t grab = 1 + kSerialElements / job.n_columns;
-  (void)threads, (void)grab;  // unused without OpenMP
-#pragma omp parallel for num_threads(threads) schedule(dynamic, grab) if (threads > 1)
-  for (int64_t row = 0; row < job.n_rows; ++row)
-    job.is_bfloat16 ? forward_row<bfloat16>(job, row) : forward_row<float>(job, row);
+  const int64_t block_rows = (kSerialElements / job.n_columns / kRowsTogether + 1) * kRowsTogether;
+  const int64_t n_blocks = (job.n_rows + block_rows - 1) / block_rows;
+  const bool stream = streams(job, job.output);
+  const Block forward =
+      job.is_bfloat16 ? (stream ? forward_block<bfloat16, true> : forward_block<bfloat16, false>)
+                      : (stream ? forward_block<float, true> : forward_block<float, false>);
+  (void)threads;  // unused without OpenMP
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (threads > 1)
+  for (int64_t block = 0; block < n_blocks; ++block) forward(job, block, block_rows);
 }
 
 void layer_norm_backward_cpu(const LayerNorm& job) noexcept {
   const int threads = threads_for(job);
-  const int64_t block_rows = layer_norm_block_rows(job.n_rows);
-  const int64_t n_blocks = layer_norm_blocks(job.n_rows);
+  const int64_t block_rows = layer_norm_block_rows(job.n_rows, job.n_columns);
+  const int64_t n_blocks = layer_norm_blocks(job.n_rows, job.n_columns);
+  const bool stream = job.dinput && streams(job, job.dinput);
+  const Block backward =
+      job.is_bfloat16 ? (stream ? backward_block<bfloat16, true> : backward_block<bfloat16, false>)
+                      : (stream ? backward_block<float, true> : backward_block<float, false>);
   (void)threads;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (threads > 1)
-  for (int64_t block = 0; block < n_blocks; ++block)
-    job.is_bfloat16 ? backward_block<bfloat16>(job, block, block_rows)
-                    : backward_block<float>(job, block, block_rows);
-  if (job.dweight) add_blocks(job, n_blocks, job.dweight, 0);
-  if (job.dbias) add_blocks(job, n_blocks, job.dbias, 1);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t block = 0; block < n_blocks; ++block) backward(job, block, block_rows);
+#pragma omp for schedule(static)
+    for (int64_t first = 0; first < job.n_columns; first += kColumnsTogether)
+      add_blocks(job, n_blocks, first);
+  }
 }
 
 }  // namespace groundup::GROUNDUP_ISA

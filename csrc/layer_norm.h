@@ -25,18 +25,19 @@ struct LayerNorm {
   void* dinput;    // as input, contiguous
   float* dweight;  // (n_columns,)
   float* dbias;    // (n_columns,)
-  float* sums;     // (layer_norm_blocks(n_rows), 2, n_columns) scratch, with dweight or dbias
+  float* sums;     // (layer_norm_blocks(...), 2, n_columns) scratch, with dweight or dbias
 };
 
 // dweight and dbias are summed within blocks of rows and then over blocks, in order. The blocks
-// follow from the number of rows alone, so the sums do not depend on the number of threads; 16
-// rows at least keep the scratch at an eighth of the input.
-static inline int64_t layer_norm_block_rows(int64_t n_rows) {
-  const int64_t rows = (n_rows + 63) / 64;
+// follow from the sizes alone, so the sums do not depend on the number of threads; 16 rows at least
+// keep the scratch at an eighth of the input, and 16,384 elements make clearing it worth it.
+static inline int64_t layer_norm_block_rows(int64_t n_rows, int64_t n_columns) {
+  const int64_t even = (n_rows + 63) / 64, worth_it = (16384 + n_columns - 1) / n_columns;
+  const int64_t rows = even < worth_it ? worth_it : even;
   return rows < 16 ? 16 : rows;
 }
-static inline int64_t layer_norm_blocks(int64_t n_rows) {
-  const int64_t rows = layer_norm_block_rows(n_rows);
+static inline int64_t layer_norm_blocks(int64_t n_rows, int64_t n_columns) {
+  const int64_t rows = layer_norm_block_rows(n_rows, n_columns);
   return (n_rows + rows - 1) / rows;
 }
 

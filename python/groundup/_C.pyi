@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 # platform
 __version__: str
@@ -188,6 +190,32 @@ def adamw_step_cpu(
     max_grad_norm: float,
     write_grads: bool,
 ) -> float: ...
+
+class AdamWTensors:
+    """How the tensors of AdamW's last step lay; look() finds them again, or says what changed.
+
+    Holds no tensor itself: the lists are passed to each call, the same ones every time.
+    """
+
+    def __init__(
+        self,
+        exchange: object,  # torch.Tensor.__dlpack_c_exchange_api__
+        plain: tuple[type, ...],  # the classes a tensor may have
+        is_neg: object,
+        columns: list[list[Any]],  # parameters, three moments (None: unused), steps
+        groups_of: list[int],
+    ) -> None: ...
+    # The gradients, in order, with all addresses written to pointers, (6, n_tensors); None where
+    # anything is otherwise than it was.
+    def look(
+        self,
+        groups: list[dict[str, Any]],
+        state: dict[Tensor, Any],
+        pointers: int,
+        columns: list[list[Any]],
+        states: list[dict[str, Tensor]],
+        entries: list[tuple[Tensor, dict[str, Tensor]]],  # state's items
+    ) -> list[Tensor] | None: ...
 
 # bpe: `pattern` is a name with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), else
 # ValueError.

@@ -1,6 +1,9 @@
 """gu.optim.AdamW is torch's optimizer: the same walk, the same state, whatever its tensors are."""
 
+import contextlib
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -508,3 +511,74 @@ def test_a_tensor_without_memory_is_not_read(what):
     tensor.untyped_storage().resize_(0)
     with gu.use("adamw=cpp"), pytest.raises(RuntimeError, match="no memory behind it"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("column", ["param", "grad", "exp_avg", "exp_avg_sq", "step"])
+@pytest.mark.parametrize("change", ["moved", "released", "shrunk", "cast", "transposed"])
+def test_no_stale_address_is_written(column, change, forced):
+    """Whatever was put behind a tensor since the last step, what lay there before stays."""
+    params = parameters(shapes=((64, 33), (7,)))
+    optimizer = gu.optim.AdamW(params)
+    steps(optimizer, params, 2)
+    set_gradients(2, params)
+    state = optimizer.state[params[0]]
+    tensor = {"param": params[0], "grad": params[0].grad}.get(column, state.get(column))
+    before = tensor.data
+    kept = before.clone()
+    changed = {
+        "moved": before.clone,
+        "released": before.clone,
+        "shrunk": lambda: before.flatten()[:1].clone(),
+        "cast": before.double,
+        "transposed": lambda: before.t().clone(),
+    }[change]()
+    tensor.data = changed
+    if change == "released":
+        tensor.untyped_storage().resize_(0)
+    with contextlib.suppress(RuntimeError):  # what the kernel cannot take is refused, being forced
+        optimizer.step()
+    if column != "grad":
+        assert torch.equal(before, kept)
+    assert all(p.isfinite().all() for p in params if p.untyped_storage().size())
+
+
+def test_a_negated_gradient_and_a_changed_state_dtype_are_noticed(forced):
+    ours, theirs = parameters(shapes=((5,),)), parameters(shapes=((5,),))
+    optimizer, torchs = gu.optim.AdamW(ours), torch.optim.AdamW(theirs)
+    for each, params in ((optimizer, ours), (torchs, theirs)):
+        steps(each, params, 2)
+        params[0].grad = torch.ones(5)
+    ours[0].grad = torch._neg_view(-torch.ones(5))
+    with gu.use("adamw=cpp"), pytest.raises(RuntimeError, match="a gradient is not in the CPU's"):
+        optimizer.step()
+    with gu.use("adamw=torch"):
+        optimizer.step()
+    torchs.step()
+    same(ours, theirs)
+    optimizer.state_dtype = torch.bfloat16
+    steps(optimizer, ours, 1)
+    assert optimizer.state[ours[0]]["exp_avg"].dtype is torch.bfloat16
+
+
+def test_steps_that_find_everything_as_it_was_make_no_new_table(forced):
+    params = parameters()
+    optimizer = gu.optim.AdamW(params, max_grad_norm=1.0)
+    steps(optimizer, params, 1)
+    table = optimizer._table
+    steps(optimizer, params, 3, first=1)
+    assert optimizer._table is table
+    params[1].data = params[1].data.clone()
+    steps(optimizer, params, 1)
+    assert optimizer._table is not table
+
+
+def test_parameters_that_hold_their_optimizer_are_collected():
+    params = parameters()
+    optimizer = gu.optim.AdamW(params)
+    steps(optimizer, params, 2)
+    params[0].register_post_accumulate_grad_hook(lambda _: optimizer.step())
+    gone = weakref.ref(params[1])
+    del params
+    optimizer = None
+    gc.collect()
+    assert gone() is None

@@ -43,7 +43,9 @@ def _rows(tensor: Tensor, n_columns: int) -> Tensor:
 
 
 def _float32(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.to(torch.float32).contiguous()
+    if tensor is None or (tensor.dtype is torch.float32 and tensor.is_contiguous()):
+        return tensor
+    return tensor.to(torch.float32).contiguous()
 
 
 def _pointer(name: str, tensor: Tensor | None) -> int:
@@ -57,12 +59,13 @@ def _forward(
     dispatch.note("layer_norm", "cpp")
     rows = _rows(input, n_columns)
     weight, bias = _float32(weight), _float32(bias)
-    output = torch.empty(input.shape, dtype=input.dtype, device=input.device)
-    statistics = torch.empty((rows.shape[0], 2), dtype=torch.float32, device=input.device)
+    n_rows = rows.shape[0]
+    output = torch.empty_like(input, memory_format=torch.contiguous_format)
+    statistics = input.new_empty((n_rows, 2), dtype=torch.float32)
     core.layer_norm_forward_cpu(
         gate.address("input", rows),
         rows.dtype is torch.bfloat16,
-        rows.shape[0],
+        n_rows,
         n_columns,
         rows.stride(0),
         _pointer("weight", weight),
@@ -86,16 +89,17 @@ def _backward(
     """Gradients of input, weight and bias; what is not wanted is empty, (0,)."""
     rows, drows = _rows(input, n_columns), _rows(doutput, n_columns)
     statistics = statistics.contiguous()
-    narrow, device = input.dtype, input.device
-    dinput = torch.empty(input.shape if wanted[0] else (0,), dtype=narrow, device=device)
+    if wanted[0]:
+        dinput = torch.empty_like(input, memory_format=torch.contiguous_format)
+    else:
+        dinput = input.new_empty((0,))
     sums = [
-        torch.empty(n_columns if asked else 0, dtype=torch.float32, device=device)
-        for asked in wanted[1:]
+        input.new_empty((n_columns if asked else 0,), dtype=torch.float32) for asked in wanted[1:]
     ]
     factor = _float32(weight)
     core.layer_norm_backward_cpu(
         gate.address("input", rows),
-        narrow is torch.bfloat16,
+        input.dtype is torch.bfloat16,
         rows.shape[0],
         n_columns,
         rows.stride(0),
@@ -109,10 +113,16 @@ def _backward(
         ),
     )
     dweight, dbias = (
-        total.view(like.shape).to(like.dtype) if asked and like is not None else total
+        total if like is None or not asked else _placed_like(total, like)
         for total, like, asked in zip(sums, (weight, bias), wanted[1:], strict=True)
     )
     return dinput, dweight, dbias
+
+
+def _placed_like(total: Tensor, like: Tensor) -> Tensor:
+    if like.dim() != 1:
+        total = total.view(like.shape)
+    return total if like.dtype is torch.float32 else total.to(like.dtype)
 
 
 class _LayerNorm(torch.autograd.Function):

@@ -11,7 +11,6 @@ from groundup.ops import dispatch, native
 from groundup.optim import adamw_cpp
 from groundup.optim.adamw_cpp import STATE
 
-_layout = torch._C.TensorBase.layout.__get__  # type: ignore[attr-defined]
 _OWN = ("max_grad_norm", "zero_grad_after_step", "state_dtype")
 _STATE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -128,25 +127,13 @@ class AdamW(torch.optim.AdamW):
         forced = dispatch.forced.get("adamw")
         if forced == "torch" or torch.compiler.is_compiling():
             return False
-        params: list[Tensor] = []
-        grads: list[Tensor] = []
-        counts: list[int] = []
-        for group in self.param_groups:
-            before = len(params)
-            for param in group["params"]:
-                if (grad := param.grad) is not None:
-                    params.append(param)
-                    grads.append(grad)
-            counts.append(len(params) - before)
         try:
             if native.missing is not None:
                 native.warn_missing()
                 raise adamw_cpp.Unfit(native.missing)
-            if not {torch.strided}.issuperset(map(_layout, grads)):
-                raise adamw_cpp.Unfit("a gradient is sparse")
             if getattr(self, "found_inf", None) is not None:
                 raise adamw_cpp.Unfit("a GradScaler left a scale or a flag for the step to apply")
-            adamw_cpp.step(self, params, grads, counts)
+            adamw_cpp.step(self)
         except adamw_cpp.Unfit as why:
             if forced == "cpp":
                 raise dispatch.cannot("adamw", "cpp", str(why)) from None

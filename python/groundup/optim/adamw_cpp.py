@@ -1,13 +1,12 @@
-"""AdamW on the native kernel: one call per step, on pointers that are read anew each time.
+"""AdamW on the native kernel: one call per step, on addresses that are read anew each time.
 
-What costs time is Python, not arithmetic, once tensors are small; so what stays the same from one
-step to the next is kept in a Table, and a step only asks whether it still is. Addresses are never
-kept: a moved gradient, parameter or moment is found where it is now.
+What costs time once tensors are small is Python, not arithmetic. So the objects of a step, and how
+they lie in memory, are kept in a Table, and the native core asks torch for all of it again at each
+step: a Table says yes only while every tensor is where and what it was, gradients aside, which may
+lie anywhere. Else a new one is made.
 """
 
 from array import array
-from itertools import chain, repeat
-from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,14 @@ STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 _PLAIN = {Tensor, torch.nn.Parameter}
 _FLOATS = (torch.float32, torch.bfloat16)
-_dtype = torch._C.TensorBase.dtype.__get__  # type: ignore[attr-defined]
-_is_cpu = torch._C.TensorBase.is_cpu.__get__  # type: ignore[attr-defined]
 
 
 class Unfit(Exception):
     """Says what keeps the native kernel from these tensors; torch takes them."""
 
 
-def step(optimizer: Any, params: list[Tensor], grads: list[Tensor], counts: list[int]) -> None:
-    """Clip and update `params`, `counts` of them from each group, and leave grad_norm.
+def step(optimizer: Any) -> None:
+    """Clip and update the parameters that have a gradient, and leave grad_norm.
 
     Raises Unfit before anything is changed.
     """
@@ -39,26 +36,19 @@ def step(optimizer: Any, params: list[Tensor], grads: list[Tensor], counts: list
     for group in groups:
         if group["capturable"] or group["differentiable"]:
             raise Unfit("it takes neither capturable=True nor differentiable=True")
-    amsgrad = [group["amsgrad"] for group in groups]
     table: Table | None = optimizer._table
-    locals_ = params
-    if not _PLAIN.issuperset(map(type, params)) or not _PLAIN.issuperset(map(type, grads)):
-        locals_, grads = _local_shards(optimizer, params, grads)
-    if table is None or not table.still_holds(optimizer.state, params, locals_, counts, amsgrad):
-        optimizer._table = table = None
-        optimizer._table = table = Table(optimizer, params, locals_, counts)
-    grads, copied = table.aligned(grads)
+    grads = None if table is None else table.look(optimizer)
+    copied: list[tuple[Tensor, Tensor]] = []
+    if table is None or grads is None:
+        optimizer._table = None
+        optimizer._table, grads, copied = table, grads, copied = _read(optimizer)
 
     max_grad_norm = optimizer.max_grad_norm or 0.0
     write_grads = max_grad_norm > 0.0 and not optimizer.zero_grad_after_step
-    pointers = array("Q", map(Tensor.data_ptr, chain(locals_, grads, *table.moments)))
-    if not table.any_amsgrad:
-        pointers.extend(repeat(0, len(params)))
-    pointers.extend(map(Tensor.data_ptr, table.steps))
-    if write_grads and len(set(pointers[len(params) : 2 * len(params)])) < len(params):
-        raise Unfit("two parameters share a gradient, and clipping would scale it in one place")
-    if 0 in pointers:
-        table.refuse_without_memory(pointers)
+    if write_grads:
+        addresses = table.pointers[_GRAD][table.sizes > 0]
+        if np.unique(addresses).size < addresses.size:
+            raise Unfit("two parameters share a gradient, and clipping would scale it in one place")
     options = array("d")
     for group in groups:
         beta1, beta2 = group["betas"]
@@ -68,9 +58,9 @@ def step(optimizer: Any, params: list[Tensor], grads: list[Tensor], counts: list
 
     dispatch.note("adamw", "cpp")
     norm = core.adamw_step_cpu(
-        len(params),
-        pointers.buffer_info()[0],
-        table.sizes_array.ctypes.data,
+        len(table.params),
+        table.address,
+        table.sizes.ctypes.data,
         table.kinds.ctypes.data,
         table.groups_of.ctypes.data,
         len(groups),
@@ -79,7 +69,7 @@ def step(optimizer: Any, params: list[Tensor], grads: list[Tensor], counts: list
         write_grads,
     )
     # A graph that saved a parameter must notice, as it would after an operator of torch's.
-    increment_version(params)
+    increment_version(table.params)
     if max_grad_norm > 0.0:
         optimizer.grad_norm = torch.tensor(norm, dtype=torch.float32)
         if write_grads:
@@ -89,123 +79,152 @@ def step(optimizer: Any, params: list[Tensor], grads: list[Tensor], counts: list
             increment_version(grads)
 
 
+def _read(optimizer: Any) -> tuple["Table", list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """(table, gradients as the parameters lie, the (gradient, copy) made for that)."""
+    params: list[Tensor] = []
+    grads: list[Tensor] = []
+    groups_of: list[int] = []
+    for number, group in enumerate(optimizer.param_groups):
+        for param in group["params"]:
+            if param.grad is not None:
+                params.append(param)
+                grads.append(param.grad)
+                groups_of.append(number)
+    if any(grad.layout is not torch.strided for grad in grads):
+        raise Unfit("a gradient is sparse")
+    plain = _PLAIN.issuperset(map(type, params)) and _PLAIN.issuperset(map(type, grads))
+    locals_ = params
+    if not plain:
+        locals_, grads = _local_shards(optimizer, params, grads)
+    table = Table(optimizer, params, locals_, groups_of)
+    grads, copied = _aligned(grads, locals_)
+    table.fill(grads)
+    return table, grads, copied
+
+
 class Table:
-    """The parameters of a step, their moments, and how each lies in memory."""
+    """The parameters of a step, their states, and where each lies in memory."""
 
     def __init__(
-        self, optimizer: Any, params: list[Tensor], locals_: list[Tensor], counts: list[int]
+        self, optimizer: Any, params: list[Tensor], locals_: list[Tensor], groups_of: list[int]
     ) -> None:
         groups = optimizer.param_groups
-        self.params, self.locals, self.counts = params, locals_, counts
-        self.amsgrad = [group["amsgrad"] for group in groups]
-        self.groups_of = np.repeat(np.arange(len(groups), dtype=np.int64), counts)
+        self.params, self.locals = params, locals_
+        self.options = _options_of_state(optimizer)
+        self.groups_of = np.array(groups_of, dtype=np.int64)
         for local in locals_:
             _check(local)
-        self.sizes = list(map(Tensor.numel, locals_))
-        self.dtypes = list(map(_dtype, locals_))
-        self.strides = list(map(Tensor.stride, locals_))
-        self.contiguous = all(map(Tensor.is_contiguous, locals_))
-
         with torch.no_grad():
             self.states = [
-                _prepared_state(optimizer, param, local, self.amsgrad[group])
-                for param, local, group in zip(params, locals_, self.groups_of, strict=True)
+                _prepared_state(optimizer, param, local, groups[group]["amsgrad"])
+                for param, local, group in zip(params, locals_, groups_of, strict=True)
             ]
-        self.all_states = list(optimizer.state.values())
-        self.any_amsgrad = any(self.amsgrad[group] for group in set(self.groups_of.tolist()))
-        self.keys = STATE if self.any_amsgrad else STATE[:2]
-        self.steps = [state["step"] for state in self.states]
-        self.originals = [[state.get(key, _NOTHING) for state in self.states] for key in self.keys]
-        self.moments = [list(map(_local, column)) for column in self.originals]
-        self.sizes_array = np.array(self.sizes, dtype=np.int64)
+        # A moment that the group does not use is left out, also where the state has one.
+        moments: list[list[Tensor | None]] = [
+            [
+                _local(state[key]) if key != STATE[2] or groups[group]["amsgrad"] else None
+                for state, group in zip(self.states, groups_of, strict=True)
+            ]
+            for key in STATE
+        ]
+        self.columns: list[list[Any]] = [
+            locals_,
+            *moments,
+            [state["step"] for state in self.states],
+        ]
+        self.sizes = np.array([local.numel() for local in locals_], dtype=np.int64)
         self.kinds = np.array(
             [
                 (local.dtype is torch.bfloat16)
-                + 2 * (moment.dtype is torch.bfloat16)
-                + 4 * bool(self.amsgrad[group])
-                for local, moment, group in zip(
-                    locals_, self.moments[0], self.groups_of, strict=True
-                )
+                + 2 * (first is not None and first.dtype is torch.bfloat16)
+                + 4 * (largest is not None)
+                for local, first, largest in zip(locals_, moments[0], moments[2], strict=True)
             ],
             dtype=np.int64,
         )
+        self.pointers = np.zeros((len(_COLUMNS) + 1, len(params)), dtype=np.uint64)
+        self.address = self.pointers.ctypes.data
         self._refuse_overlaps()
+        self.entries = list(optimizer.state.items())
+        self.watch = None
+        if _EXCHANGE is not None and locals_ is params and _all_plain(moments):
+            self.watch = core.AdamWTensors(
+                _EXCHANGE, tuple(_PLAIN), Tensor.is_neg, self.columns, groups_of
+            )
+
+    def look(self, optimizer: Any) -> list[Tensor] | None:
+        """This step's gradients, or None where a new table is needed."""
+        if self.watch is None or self.options != _options_of_state(optimizer):
+            return None
+        grads: list[Tensor] | None = self.watch.look(
+            optimizer.param_groups,
+            optimizer.state,
+            self.address,
+            self.columns,
+            self.states,
+            self.entries,
+        )
+        return grads
+
+    def fill(self, grads: list[Tensor]) -> None:
+        """Read every address; Unfit where there is no memory, as under FSDP or in lazy zeros."""
+        for row, column in zip(_COLUMNS, self.columns, strict=True):
+            self.pointers[row] = [0 if each is None else each.data_ptr() for each in column]
+            held = np.array([each is not None and each.numel() > 0 for each in column], dtype=bool)
+            if (self.pointers[row][held] == 0).any():
+                raise Unfit("a parameter or a moment has no memory behind it")
+        self.pointers[_GRAD] = [grad.data_ptr() for grad in grads]
+        if (self.pointers[_GRAD][self.sizes > 0] == 0).any():
+            raise Unfit("a gradient has no memory behind it")
 
     def _refuse_overlaps(self) -> None:
-        begins = np.array(list(map(Tensor.data_ptr, self.locals)), dtype=np.uint64)
-        widths = np.array(list(map(Tensor.element_size, self.locals)), dtype=np.uint64)
-        ends = begins + self.sizes_array.astype(np.uint64) * widths
-        order = np.lexsort((ends, begins))
-        order = order[self.sizes_array[order] > 0]
-        if (ends[order][:-1] > begins[order][1:]).any():
+        if _overlap(self.locals):
             raise Unfit("two parameters share memory")
+        if _overlap([each for column in self.columns[:-1] for each in column if each is not None]):
+            raise Unfit("a moment shares memory with another tensor of the step")
 
-    def refuse_without_memory(self, pointers: "array[int]") -> None:
-        """Unfit for an address of 0 under a tensor with elements: FSDP's, lazy zeros."""
-        empty = self.sizes_array == 0
-        columns = np.frombuffer(pointers, dtype=np.uint64).reshape(-1, len(self.sizes))
-        unused = np.zeros_like(columns, dtype=bool)
-        unused[4] = (self.kinds & 4) == 0
-        if ((columns == 0) & ~empty & ~unused).any():
-            raise Unfit("a parameter, a gradient or a moment has no memory behind it")
 
-    def still_holds(
-        self,
-        state: dict[Tensor, dict[str, Any]],
-        params: list[Tensor],
-        locals_: list[Tensor],
-        counts: list[int],
-        amsgrad: list[bool],
-    ) -> bool:
-        """Whether parameters and moments are the same objects with the same memory layout."""
-        return (
-            counts == self.counts
-            and amsgrad == self.amsgrad
-            and all(map(is_, params, self.params))
-            and len(state) == len(self.all_states)
-            and all(map(is_, state.values(), self.all_states))
-            and all(
-                all(map(is_, _column(self.states, key), column))
-                for key, column in zip(
-                    ("step", *self.keys), (self.steps, *self.originals), strict=True
-                )
-            )
-            and all(map(_is_cpu, locals_))
-            and list(map(Tensor.numel, locals_)) == self.sizes
-            and list(map(_dtype, locals_)) == self.dtypes
-            and self._laid_out(locals_)
-        )
+# Rows of the table of pointers, in the order of a Table's columns, and the gradients'.
+_COLUMNS, _GRAD = (0, 2, 3, 4, 5), 1
+_EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 
-    def _laid_out(self, tensors: list[Tensor]) -> bool:
-        if self.contiguous:
-            return all(map(Tensor.is_contiguous, tensors))
-        return list(map(Tensor.stride, tensors)) == self.strides
 
-    def aligned(self, grads: list[Tensor]) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """Gradients in their parameters' memory layout, and the (gradient, copy) made for that."""
-        if any(map(Tensor.is_neg, grads)) or not all(map(_is_cpu, grads)):
+def _options_of_state(optimizer: Any) -> tuple[Any, ...]:
+    amsgrad = (bool(group["amsgrad"]) for group in optimizer.param_groups)
+    return (optimizer.state_dtype, *amsgrad)
+
+
+def _all_plain(moments: list[list[Tensor | None]]) -> bool:
+    return all(each is None or type(each) in _PLAIN for column in moments for each in column)
+
+
+def _overlap(tensors: list[Tensor]) -> bool:
+    tensors = [tensor for tensor in tensors if tensor.numel() > 0]
+    begins = np.array([tensor.data_ptr() for tensor in tensors], dtype=np.uint64)
+    ends = begins + np.array(
+        [tensor.numel() * tensor.element_size() for tensor in tensors], dtype=np.uint64
+    )
+    order = np.lexsort((ends, begins))
+    order = order[begins[order] > 0]
+    return bool((ends[order][:-1] > begins[order][1:]).any())
+
+
+def _aligned(
+    grads: list[Tensor], locals_: list[Tensor]
+) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """Gradients in their parameters' memory layout, and the (gradient, copy) made for that."""
+    aligned, copied = [], []
+    for grad, local in zip(grads, locals_, strict=True):
+        if grad.is_neg() or not grad.is_cpu:
             raise Unfit("a gradient is not in the CPU's memory as its values")
-        if list(map(_dtype, grads)) != self.dtypes or list(map(Tensor.numel, grads)) != self.sizes:
-            raise Unfit("a gradient has another dtype or size than its parameter")
-        if self._laid_out(grads):
-            return grads, []
-        copied = []
-        grads = list(grads)
-        for i, (grad, local) in enumerate(zip(grads, self.locals, strict=True)):
-            if grad.stride() != self.strides[i]:
-                copy = torch.empty_like(local).copy_(grad.detach())
-                copied.append((grad, copy))
-                grads[i] = copy
-        return grads, copied
-
-
-_NOTHING = torch.empty(0)
-
-
-def _column(states: list[dict[str, Any]], key: str) -> Any:
-    if key == "max_exp_avg_sq":
-        return (state.get(key, _NOTHING) for state in states)
-    return map(itemgetter(key), states)
+        if grad.dtype is not local.dtype or grad.shape != local.shape:
+            raise Unfit("a gradient has another dtype or shape than its parameter")
+        if grad.stride() != local.stride():
+            copy = torch.empty_like(local).copy_(grad.detach())
+            copied.append((grad, copy))
+            grad = copy
+        aligned.append(grad)
+    return aligned, copied
 
 
 def _check(local: Tensor) -> None:
@@ -228,7 +247,13 @@ def _prepared_state(optimizer: Any, param: Tensor, local: Tensor, amsgrad: bool)
     if not state:
         state["step"] = torch.tensor(0.0, dtype=torch.float32)
     step = state["step"]
-    if type(step) is not Tensor or not step.is_cpu or step.dtype is not torch.float32:
+    if (
+        type(step) is not Tensor
+        or not step.is_cpu
+        or step.dtype is not torch.float32
+        or step.dim() > 0
+        or step.is_neg()
+    ):
         state["step"] = torch.tensor(float(step), dtype=torch.float32)
     dtype = optimizer.state_dtype
     for key in STATE if amsgrad else STATE[:2]:

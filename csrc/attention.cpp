@@ -81,18 +81,18 @@ void drop_weights(const Dropout& dropout, const QueryBlock& block, const Piece& 
 }
 
 template <class T>
-void forward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock& block,
+void forward_block(const Attention& job, int64_t h, const QueryBlock& block,
                    const ForwardSpace& space) {
   const int64_t key_head = h / (job.n_heads / job.n_key_heads);
-  const Dropout dropout(job, b * job.n_heads + h);
-  to_columns(row_of<T>(job.query, job.query_strides, b, h, block.first), job.query_strides.row,
+  const Dropout dropout(job, job.first_head + h);
+  to_columns(row_of<T>(job.query, job.query_strides, h, block.first), job.query_strides.row,
              block.n, job.width, (float)job.scale, space.query);
   __builtin_memset(space.out, 0, job.value_width * kQueries * sizeof(float));
   for (int64_t i = 0; i < kQueries; ++i) space.largest[i] = -kInfinity, space.sum[i] = 0;
 
   for_each_piece(job, block, [&](const Piece& piece) {
     const int64_t lanes = piece.begin * kLanes, n_vectors = piece.end - piece.begin;
-    const Rows key = float_rows(row_of<T>(job.key, job.key_strides, b, key_head, piece.first),
+    const Rows key = float_rows(row_of<T>(job.key, job.key_strides, key_head, piece.first),
                                 job.key_strides.row, piece.n, job.width, space.key);
     multiply<Order::rows, Into::fresh>(key.first, key.stride, space.query + lanes, kQueries,
                                        space.scores + lanes, kQueries, piece.n, n_vectors,
@@ -101,7 +101,7 @@ void forward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock&
     hide_scores(piece, space.scores);
     if (online_softmax(piece, space)) scale_out(piece, space, job.value_width);
     if (job.dropout_p > 0) drop_weights(dropout, block, piece, space.scores);
-    const Rows value = float_rows(row_of<T>(job.value, job.value_strides, b, key_head, piece.first),
+    const Rows value = float_rows(row_of<T>(job.value, job.value_strides, key_head, piece.first),
                                   job.value_strides.row, piece.n, job.value_width, space.value);
     multiply<Order::columns, Into::accumulated>(value.first, value.stride, space.scores + lanes,
                                                 kQueries, space.out + lanes, kQueries,
@@ -109,7 +109,8 @@ void forward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock&
   });
 
   if (job.statistics) {
-    float* statistics = job.statistics + 2 * ((b * job.n_heads + h) * job.n_queries + block.first);
+    float* statistics =
+        (float*)row_of<float>(job.statistics, job.statistics_strides, h, block.first);
     for (int64_t i = 0; i < block.n; ++i) {
       statistics[2 * i] = space.largest[i];
       statistics[2 * i + 1] = space.sum[i];
@@ -121,35 +122,44 @@ void forward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock&
         space.sum[i] == 0 ? __builtin_nanf("") : (float)(1 / (space.sum[i] * (1 - job.dropout_p)));
   }
   from_columns(space.out, space.factor, block.n, job.value_width,
-               (T*)row_of<T>(job.out, job.out_strides, b, h, block.first), job.out_strides.row);
+               (T*)row_of<T>(job.out, job.out_strides, h, block.first), job.out_strides.row);
+}
+
+// Zeros for the rows of an entry's head that see no key.
+template <class T>
+void forward_empty_rows(const Attention& job, int64_t h) {
+  const LiveRows rows = live_rows(job);
+  T* out = (T*)row_of<T>(job.out, job.out_strides, h, 0);
+  zero_rows(out, job.out_strides.row, rows.first, job.value_width);
+  zero_rows(out + rows.last * job.out_strides.row, job.out_strides.row, job.n_queries - rows.last,
+            job.value_width);
+  if (!job.statistics) return;
+  float* statistics = (float*)row_of<float>(job.statistics, job.statistics_strides, h, 0);
+  for (int64_t i = 0; i < 2 * rows.first; ++i) statistics[i] = 0;
+  for (int64_t i = 2 * rows.last; i < 2 * job.n_queries; ++i) statistics[i] = 0;
 }
 
 template <class T>
 void forward(const Attention& job) {
-  const LiveRows rows = live_rows(job);
-  const int64_t n_heads = job.n_batch * job.n_heads, n_blocks = rows.n_blocks();
+  const int64_t n_heads = job.n_batch * job.n_heads;
+  const int64_t n_tasks = job.n_heads * job.blocks_before[job.n_batch];
   const int64_t space = forward_space_of_thread(job);
-#pragma omp parallel num_threads(job.n_threads) if (job.n_threads > 1 && n_heads * n_blocks > 1)
+#pragma omp parallel num_threads(job.n_threads) if (job.n_threads > 1 && n_tasks > 1)
   {
     const ForwardSpace own(job, Space{job.space + thread_number() * space});
 #pragma omp for schedule(dynamic) nowait
-    for (int64_t task = 0; task < n_heads * n_blocks; ++task) {
-      const int64_t head = task / n_blocks, b = head / job.n_heads, h = head % job.n_heads;
+    for (int64_t task = 0; task < n_tasks; ++task) {
+      const int64_t b = entry_of_block(job, task / job.n_heads);
+      const int64_t before = job.blocks_before[b], n_blocks = job.blocks_before[b + 1] - before;
+      const int64_t own_task = task - job.n_heads * before;
+      const Attention one = entry(job, b);
       // The long blocks first, so that no thread is left with one at the end.
-      forward_block<T>(job, b, h, QueryBlock(job, rows, n_blocks - 1 - task % n_blocks), own);
+      forward_block<T>(one, own_task / n_blocks,
+                       QueryBlock(one, live_rows(one), n_blocks - 1 - own_task % n_blocks), own);
     }
 #pragma omp for schedule(static) nowait
-    for (int64_t head = 0; head < n_heads; ++head) {
-      const int64_t b = head / job.n_heads, h = head % job.n_heads;
-      T* out = (T*)row_of<T>(job.out, job.out_strides, b, h, 0);
-      zero_rows(out, job.out_strides.row, rows.first, job.value_width);
-      zero_rows(out + rows.last * job.out_strides.row, job.out_strides.row,
-                job.n_queries - rows.last, job.value_width);
-      if (!job.statistics) continue;
-      float* statistics = job.statistics + 2 * head * job.n_queries;
-      for (int64_t i = 0; i < 2 * rows.first; ++i) statistics[i] = 0;
-      for (int64_t i = 2 * rows.last; i < 2 * job.n_queries; ++i) statistics[i] = 0;
-    }
+    for (int64_t head = 0; head < n_heads; ++head)
+      forward_empty_rows<T>(entry(job, head / job.n_heads), head % job.n_heads);
   }
 }
 

@@ -1,4 +1,5 @@
-// Causal attention, forward and backward, in tiles. Derivation and data flow: docs/attention.md.
+// Causal attention, forward and backward, in tiles, and the few queries of a decoding step.
+// Derivation and data flow: docs/attention.md.
 #pragma once
 
 #include <stdint.h>
@@ -18,9 +19,14 @@ struct Attention {
   const void *query, *key, *value;
   Strides query_strides, key_strides, value_strides;
 
+  // (n_batch,) each, or null. Entry b has the rows [begin[b], end[b]) of its batch; without them
+  // all n_queries and n_keys. Packed documents are entries of one batch, whose batch strides are 0.
+  const int64_t *query_begin, *query_end, *key_begin, *key_end;
+
   // Query i stands at key i + offset and sees the keys from `left` before it up to itself.
   int64_t offset;
-  int64_t left;  // below 0: all the way back
+  bool lower_right;  // instead of offset: an entry's last query stands at its last key
+  int64_t left;      // below 0: all the way back
   double scale;
   double softcap;  // scores become softcap * tanh(scores / softcap); 0: as they are
   double dropout_p;
@@ -31,24 +37,31 @@ struct Attention {
   Strides out_strides;
   // (B, H, T, 2): a row's largest score, and its sum of exp(score - largest). Their logarithm, one
   // number, would be rounded to what is large beside it, and every weight of the row with it.
-  // 0 for rows without keys. Null in forward where no backward follows.
+  // 0 for rows without keys. Null in forward where no backward follows. Strides in floats.
   float* statistics;
+  Strides statistics_strides;
 
   const void* dout;
   Strides dout_strides;
   void *dquery, *dkey, *dvalue;
   Strides dquery_strides, dkey_strides, dvalue_strides;
 
-  float* space;  // attention_*_space(job) floats, on a 64-byte boundary
+  // (n_batch + 1,): how many blocks of queries all entries before b come to.
+  const int64_t* blocks_before;
+  int64_t first_head;  // the number of head 0 in the counters of dropout
+  float* space;        // attention_*_space(job) floats, on a 64-byte boundary
 };
 
+void attention_blocks_before(const Attention& job, int64_t* blocks_before) noexcept;
 int64_t attention_forward_space(const Attention& job) noexcept;
 int64_t attention_backward_space(const Attention& job) noexcept;
+int64_t attention_decode_space(const Attention& job) noexcept;
 
 #define GROUNDUP_DECLARE(isa)                                 \
   namespace isa {                                             \
   void attention_forward_cpu(const Attention& job) noexcept;  \
   void attention_backward_cpu(const Attention& job) noexcept; \
+  void attention_decode_cpu(const Attention& job) noexcept;   \
   }
 GROUNDUP_FOR_EACH_ISA(GROUNDUP_DECLARE)
 #undef GROUNDUP_DECLARE

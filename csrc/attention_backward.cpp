@@ -90,23 +90,21 @@ void row_sums(const float* dout_columns, const float* out_columns, int64_t value
 }
 
 template <class T>
-void backward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock& block,
-                    const Rows& key, const Rows& value, const BackwardSpace& space,
-                    const Gathered& gathered) {
+void backward_block(const Attention& job, int64_t h, const QueryBlock& block, const Rows& key,
+                    const Rows& value, const BackwardSpace& space, const Gathered& gathered) {
   const int64_t width = job.width, value_width = job.value_width;
   const int64_t key_stride = padded(width), value_stride = padded(value_width);
-  const Dropout dropout(job, b * job.n_heads + h);
+  const Dropout dropout(job, job.first_head + h);
   const ScoreGradient to_dscores = score_gradient_of(job);
 
-  const T* query = row_of<T>(job.query, job.query_strides, b, h, block.first);
-  const T* dout = row_of<T>(job.dout, job.dout_strides, b, h, block.first);
-  const T* out = row_of<T>(job.out, job.out_strides, b, h, block.first);
+  const T* query = row_of<T>(job.query, job.query_strides, h, block.first);
+  const T* dout = row_of<T>(job.dout, job.dout_strides, h, block.first);
+  const T* out = row_of<T>(job.out, job.out_strides, h, block.first);
   copy_rows(query, job.query_strides.row, block.n, width, space.query_rows);
   copy_rows(dout, job.dout_strides.row, block.n, value_width, space.dout_rows);
   to_columns(space.query_rows, key_stride, block.n, width, (float)job.scale, space.query_columns);
   to_columns(space.dout_rows, value_stride, block.n, value_width, 1, space.dout_columns);
-  const float* statistics =
-      job.statistics + 2 * ((b * job.n_heads + h) * job.n_queries + block.first);
+  const float* statistics = row_of<float>(job.statistics, job.statistics_strides, h, block.first);
   for (int64_t i = 0; i < kQueries; ++i) {
     space.largest[i] = i < block.n ? statistics[2 * i] : 0;
     space.inverse_sum[i] = i < block.n ? 1 / statistics[2 * i + 1] : 0;
@@ -144,24 +142,25 @@ void backward_block(const Attention& job, int64_t b, int64_t h, const QueryBlock
   float* factors = space.delta;
   for (int64_t i = 0; i < kQueries; ++i) factors[i] = (float)job.scale;
   from_columns(space.dquery, factors, block.n, width,
-               (T*)row_of<T>(job.dquery, job.dquery_strides, b, h, block.first),
+               (T*)row_of<T>(job.dquery, job.dquery_strides, h, block.first),
                job.dquery_strides.row);
 }
 
+// Part `part` of a key head of an entry.
 template <class T>
-void backward_unit(const Attention& job, const BackwardUnits& units, const LiveRows& rows,
-                   int64_t unit, const BackwardSpace& space, const Gathered& gathered) {
-  const int64_t head = unit / units.n_parts, part = unit % units.n_parts;
-  const int64_t b = head / job.n_key_heads, key_head = head % job.n_key_heads;
+void backward_unit(const Attention& job, int64_t key_head, int64_t part, int64_t n_parts,
+                   const BackwardSpace& space, const Gathered& gathered) {
+  const LiveRows rows = live_rows(job);
   const int64_t group = job.n_heads / job.n_key_heads, n_blocks = rows.n_blocks();
-  const Rows key = float_rows(row_of<T>(job.key, job.key_strides, b, key_head, 0),
-                              job.key_strides.row, job.n_keys, job.width, space.key);
-  const Rows value = float_rows(row_of<T>(job.value, job.value_strides, b, key_head, 0),
+  const Rows key = float_rows(row_of<T>(job.key, job.key_strides, key_head, 0), job.key_strides.row,
+                              job.n_keys, job.width, space.key);
+  const Rows value = float_rows(row_of<T>(job.value, job.value_strides, key_head, 0),
                                 job.value_strides.row, job.n_keys, job.value_width, space.value);
-  __builtin_memset(gathered.key, 0, units.buffer * sizeof(float));
+  const int64_t row = padded(job.width) + padded(job.value_width);
+  __builtin_memset(gathered.key, 0, job.n_keys * row * sizeof(float));
   // Every n_parts-th block: the late ones, which see more keys, are spread over the parts.
-  for (int64_t index = part; index < units.n_blocks; index += units.n_parts)
-    backward_block<T>(job, b, key_head * group + index / n_blocks,
+  for (int64_t index = part; index < group * n_blocks; index += n_parts)
+    backward_block<T>(job, key_head * group + index / n_blocks,
                       QueryBlock(job, rows, index % n_blocks), key, value, space, gathered);
 }
 
@@ -180,14 +179,13 @@ void write_row(const float* gathered, int64_t n_parts, int64_t buffer, int64_t w
   }
 }
 
-// Keys [begin, end) of one key head: the parts added, in order, and written.
+// Keys [begin, end) of one key head of an entry: the parts added, in order, and written.
 template <class T>
-void write_keys(const Attention& job, const BackwardUnits& units, int64_t head, float* first_part,
-                int64_t begin, int64_t end) {
-  const int64_t b = head / job.n_key_heads, key_head = head % job.n_key_heads;
+void write_keys(const Attention& job, const BackwardUnits& units, int64_t key_head,
+                float* first_part, int64_t begin, int64_t end) {
   const Gathered gathered(job, first_part);
-  T* dkey = (T*)row_of<T>(job.dkey, job.dkey_strides, b, key_head, 0);
-  T* dvalue = (T*)row_of<T>(job.dvalue, job.dvalue_strides, b, key_head, 0);
+  T* dkey = (T*)row_of<T>(job.dkey, job.dkey_strides, key_head, 0);
+  T* dvalue = (T*)row_of<T>(job.dvalue, job.dvalue_strides, key_head, 0);
   for (int64_t j = begin; j < end; ++j) {
     write_row(gathered.key + j * padded(job.width), units.n_parts, units.buffer, job.width,
               (float)job.scale, dkey + j * job.dkey_strides.row);
@@ -197,36 +195,42 @@ void write_keys(const Attention& job, const BackwardUnits& units, int64_t head, 
 }
 
 template <class T>
-void backward(const Attention& job) {
+void backward_empty_rows(const Attention& job, int64_t h) {
   const LiveRows rows = live_rows(job);
+  T* dquery = (T*)row_of<T>(job.dquery, job.dquery_strides, h, 0);
+  zero_rows(dquery, job.dquery_strides.row, rows.first, job.width);
+  zero_rows(dquery + rows.last * job.dquery_strides.row, job.dquery_strides.row,
+            job.n_queries - rows.last, job.width);
+}
+
+template <class T>
+void backward(const Attention& job) {
   const BackwardUnits units(job);
-  const int64_t n_units = units.n_key_heads * units.n_parts;
+  const int64_t n_parts = units.n_parts, n_units = units.n_key_heads * n_parts;
   const int64_t space = backward_space_of_thread(job);
   float* buffers = job.space + job.n_threads * space;
 #pragma omp parallel num_threads(job.n_threads) if (job.n_threads > 1 && n_units > 1)
   {
     const BackwardSpace own(job, Space{job.space + thread_number() * space});
 #pragma omp for schedule(static) nowait
-    for (int64_t head = 0; head < job.n_batch * job.n_heads; ++head) {
-      const int64_t b = head / job.n_heads, h = head % job.n_heads;
-      T* dquery = (T*)row_of<T>(job.dquery, job.dquery_strides, b, h, 0);
-      zero_rows(dquery, job.dquery_strides.row, rows.first, job.width);
-      zero_rows(dquery + rows.last * job.dquery_strides.row, job.dquery_strides.row,
-                job.n_queries - rows.last, job.width);
-    }
+    for (int64_t head = 0; head < job.n_batch * job.n_heads; ++head)
+      backward_empty_rows<T>(entry(job, head / job.n_heads), head % job.n_heads);
 #pragma omp for schedule(dynamic)
     for (int64_t unit = 0; unit < n_units; ++unit) {
-      float* buffer = buffers + (units.n_parts == 1 ? thread_number() : unit) * units.buffer;
-      backward_unit<T>(job, units, rows, unit, own, Gathered(job, buffer));
-      if (units.n_parts == 1) write_keys<T>(job, units, unit, buffer, 0, job.n_keys);
+      const int64_t head = unit / n_parts, key_head = head % job.n_key_heads;
+      const Attention one = entry(job, head / job.n_key_heads);
+      float* buffer = buffers + (n_parts == 1 ? thread_number() : unit) * units.buffer;
+      backward_unit<T>(one, key_head, unit % n_parts, n_parts, own, Gathered(one, buffer));
+      if (n_parts == 1) write_keys<T>(one, units, key_head, buffer, 0, one.n_keys);
     }
-    if (units.n_parts > 1) {
+    if (n_parts > 1) {
       const int64_t n_blocks = (job.n_keys + kKeys - 1) / kKeys;
 #pragma omp for schedule(static)
       for (int64_t block = 0; block < units.n_key_heads * n_blocks; ++block) {
         const int64_t head = block / n_blocks, begin = block % n_blocks * kKeys;
-        write_keys<T>(job, units, head, buffers + head * units.n_parts * units.buffer, begin,
-                      smaller(begin + kKeys, job.n_keys));
+        const Attention one = entry(job, head / job.n_key_heads);
+        write_keys<T>(one, units, head % job.n_key_heads, buffers + head * n_parts * units.buffer,
+                      begin, smaller(begin + kKeys, one.n_keys));
       }
     }
   }

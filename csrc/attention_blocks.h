@@ -75,8 +75,8 @@ void for_each_piece(const Attention& job, const QueryBlock& block, Body body) {
 }
 
 template <class T>
-const T* row_of(const void* base, const Strides& strides, int64_t b, int64_t h, int64_t row) {
-  return (const T*)base + b * strides.batch + h * strides.head + row * strides.row;
+const T* row_of(const void* base, const Strides& strides, int64_t h, int64_t row) {
+  return (const T*)base + h * strides.head + row * strides.row;
 }
 
 // Rows in float: where they are, or converted into `space`.

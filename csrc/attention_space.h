@@ -20,6 +20,34 @@ static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 // To whole cache lines, so that what lies side by side begins on one.
 static inline int64_t padded(int64_t floats) { return (floats + 15) / 16 * 16; }
 
+// Entry b by itself: a batch of one, its own lengths, pointers at its first rows.
+static inline Attention entry(const Attention& job, int64_t b) {
+  Attention one = job;
+  const int64_t query_row = job.query_begin ? job.query_begin[b] : 0;
+  const int64_t key_row = job.key_begin ? job.key_begin[b] : 0;
+  const auto from = [b](auto*& pointer, const Strides& strides, int64_t row, int64_t bytes) {
+    if (pointer)  // const_cast in C's spelling: pointers to const and to non-const alike
+      pointer =
+          (decltype(+pointer))((char*)pointer + (b * strides.batch + row * strides.row) * bytes);
+  };
+  const int64_t bytes = job.is_bfloat16 ? 2 : 4;
+  from(one.query, job.query_strides, query_row, bytes);
+  from(one.key, job.key_strides, key_row, bytes);
+  from(one.value, job.value_strides, key_row, bytes);
+  from(one.out, job.out_strides, query_row, bytes);
+  from(one.statistics, job.statistics_strides, query_row, 4);
+  from(one.dout, job.dout_strides, query_row, bytes);
+  from(one.dquery, job.dquery_strides, query_row, bytes);
+  from(one.dkey, job.dkey_strides, key_row, bytes);
+  from(one.dvalue, job.dvalue_strides, key_row, bytes);
+  one.n_batch = 1;
+  if (job.query_end) one.n_queries = job.query_end[b] - query_row;
+  if (job.key_end) one.n_keys = job.key_end[b] - key_row;
+  if (job.lower_right) one.offset = one.n_keys - one.n_queries;
+  one.first_head = job.first_head + b * job.n_heads;
+  return one;
+}
+
 // The queries [first, last) see at least one key.
 struct LiveRows {
   int64_t first, last;
@@ -31,6 +59,16 @@ static inline LiveRows live_rows(const Attention& job) {
   const int64_t first = smaller(larger(0, -job.offset), job.n_queries);
   if (job.left < 0) return {first, job.n_queries};
   return {first, larger(first, smaller(job.n_queries, job.n_keys + job.left - job.offset))};
+}
+
+// The entry that a block belongs to, of those counted in blocks_before.
+static inline int64_t entry_of_block(const Attention& job, int64_t block) {
+  int64_t low = 0, high = job.n_batch;  // blocks_before[low] <= block < blocks_before[high]
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (job.blocks_before[middle] <= block ? low : high) = middle;
+  }
+  return low;
 }
 
 // Hands out stretches of a scratch buffer, or, without one, counts what they come to.
@@ -100,20 +138,58 @@ static inline int64_t backward_space_of_thread(const Attention& job) {
 }
 
 // Key heads times parts, and where the gradients of their keys and values gather: a buffer a unit
-// when parts must be added, else a buffer a thread.
+// when parts must be added, else a buffer a thread. n_keys of the job is the most of any entry.
 struct BackwardUnits {
-  int64_t n_key_heads, n_parts, n_blocks;  // n_blocks: query blocks of all heads on a key head
-  int64_t n_buffers, buffer;               // buffer: floats, (S, D padded) and (S, Dv padded)
+  int64_t n_key_heads, n_parts;
+  int64_t n_buffers, buffer;  // buffer: floats, (S, D padded) and (S, Dv padded)
 
-  explicit BackwardUnits(const Attention& job)
-      : n_key_heads(job.n_batch * job.n_key_heads),
-        n_blocks(live_rows(job).n_blocks() * (job.n_heads / larger(1, job.n_key_heads))) {
+  explicit BackwardUnits(const Attention& job) : n_key_heads(job.n_batch * job.n_key_heads) {
+    int64_t most_blocks = 0;
+    for (int64_t b = 0; b < job.n_batch; ++b)
+      most_blocks = larger(most_blocks, job.blocks_before[b + 1] - job.blocks_before[b]);
     n_parts = (kBackwardUnits + n_key_heads - 1) / larger(1, n_key_heads);
-    n_parts = larger(1, smaller(n_parts, n_blocks));
+    n_parts = smaller(n_parts, most_blocks * (job.n_heads / larger(1, job.n_key_heads)));
+    n_parts = larger(1, n_parts);
     n_buffers = n_parts == 1 ? job.n_threads : n_key_heads * n_parts;
     buffer = job.n_keys * (padded(job.width) + padded(job.value_width));
   }
 };
+
+// Few queries: the keys of a key head are read once, in chunks, for all query rows on it; each
+// chunk leaves a softmax of its own, and those of a row are brought together at the end. The size
+// of a chunk is fixed, so that the bits do not depend on the number of threads.
+constexpr int64_t kChunk = 256;
+
+struct DecodeSizes {
+  int64_t n_rows;    // query rows on a key head: T of each head in its group
+  int64_t n_chunks;  // at most, of an entry
+  int64_t result;    // floats that a chunk leaves for a row: (Dv padded), largest, sum
+
+  explicit DecodeSizes(const Attention& job)
+      : n_rows(job.n_queries * (job.n_heads / larger(1, job.n_key_heads))),
+        n_chunks((job.n_keys + kChunk - 1) / kChunk),
+        result(padded(job.value_width) + 16) {}
+  int64_t n_results(const Attention& job) const {
+    return job.n_batch * job.n_key_heads * n_rows * n_chunks;
+  }
+};
+
+struct DecodeSpace {
+  float* query;   // (rows, D padded), times scale
+  float* scores;  // (rows, kChunk), later the weights
+  float* group;   // (kKeys, D or Dv padded) in float and whole vectors, where the inputs are not
+
+  DecodeSpace(const Attention& job, const DecodeSizes& sizes, Space space)
+      : query(space.take(sizes.n_rows * padded(job.width))),
+        scores(space.take(sizes.n_rows * kChunk)),
+        group(space.take(kKeys * padded(larger(job.width, job.value_width)))),
+        n_floats(space.taken) {}
+  int64_t n_floats;
+};
+
+static inline int64_t decode_space_of_thread(const Attention& job) {
+  return DecodeSpace(job, DecodeSizes(job), Space{nullptr}).n_floats;
+}
 
 }  // namespace
 }  // namespace groundup

@@ -1,18 +1,15 @@
-// The table of contents of groundup._C. The only file, beside bpe/bind.cpp and
-// bind_adamw.cpp, that knows Python.
+// The table of contents of groundup._C. Beside bpe/bind*.cpp, bind_adamw.cpp and
+// bind_attention.cpp the only file that knows Python.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "adamw.h"
-#include "attention.h"
 #include "cross_entropy.h"
 #include "gelu.h"
 #include "isa.h"
@@ -25,6 +22,7 @@ namespace py = pybind11;
 namespace groundup {
 
 void bind_adamw_tensors(py::module_& m);  // bind_adamw.cpp
+void bind_attention(py::module_& m);      // bind_attention.cpp
 void bind_bpe(py::module_& m);            // bpe/bind.cpp
 
 namespace {
@@ -154,104 +152,6 @@ void bind_cross_entropy(py::module_& m) {
           return GROUNDUP_CALL(cross_entropy_inplace_cpu, job);
         });
       });
-}
-
-using AttentionSizes = std::array<std::int64_t, 7>;
-
-// Whole cache lines of floats that nobody has written yet.
-class AttentionSpace {
- public:
-  explicit AttentionSpace(std::int64_t n_floats)
-      : floats_(static_cast<float*>(
-            ::operator new(static_cast<std::size_t>(n_floats) * sizeof(float), kLine))) {}
-  AttentionSpace(const AttentionSpace&) = delete;
-  ~AttentionSpace() { ::operator delete(floats_, kLine); }
-  float* floats() const { return floats_; }
-
- private:
-  static constexpr std::align_val_t kLine{64};
-  float* floats_;
-};
-
-Strides strides_at(const std::int64_t* three) { return {three[0], three[1], three[2]}; }
-
-// The arguments that forward and backward share.
-Attention attention_job(std::uintptr_t query, std::uintptr_t key, std::uintptr_t value,
-                        std::uintptr_t out, std::uintptr_t statistics, int dtype,
-                        const AttentionSizes& sizes, const std::int64_t* strides,
-                        std::int64_t offset, std::int64_t left, double scale, double softcap,
-                        double dropout_p, std::int64_t dropout_key_0, std::int64_t dropout_key_1) {
-  if (dtype != 0 && dtype != 1)
-    throw py::value_error("dtype: expected 0 (float32) or 1 (bfloat16), got " +
-                          std::to_string(dtype));
-  for (const std::int64_t size : sizes)
-    if (size < 0)
-      throw py::value_error("sizes: expected none below 0, got " + std::to_string(size));
-  Attention job{};
-  job.is_bfloat16 = dtype == 1;
-  job.n_batch = sizes[0], job.n_heads = sizes[1], job.n_key_heads = sizes[2];
-  job.n_queries = sizes[3], job.n_keys = sizes[4];
-  job.width = sizes[5], job.value_width = sizes[6];
-  if (job.n_heads > 0 && (job.n_key_heads == 0 || job.n_heads % job.n_key_heads != 0))
-    throw py::value_error(
-        "sizes: expected the query heads to be a multiple of the key heads, got " +
-        std::to_string(job.n_heads) + " and " + std::to_string(job.n_key_heads));
-  job.query = pointer<const void>(query);
-  job.key = pointer<const void>(key);
-  job.value = pointer<const void>(value);
-  job.out = pointer<void>(out);
-  job.statistics = pointer<float>(statistics);
-  job.query_strides = strides_at(strides);
-  job.key_strides = strides_at(strides + 3);
-  job.value_strides = strides_at(strides + 6);
-  job.out_strides = strides_at(strides + 9);
-  job.offset = offset;
-  job.left = left;
-  job.scale = scale;
-  job.softcap = softcap;
-  job.dropout_p = dropout_p;
-  job.dropout_key[0] = static_cast<std::uint64_t>(dropout_key_0);
-  job.dropout_key[1] = static_cast<std::uint64_t>(dropout_key_1);
-  job.n_threads = usable_threads();
-  return job;
-}
-
-void bind_attention(py::module_& m) {
-  using Address = std::uintptr_t;
-  using Size = std::int64_t;
-  m.def("attention_forward_cpu",
-        [](Address query, Address key, Address value, Address out, Address statistics, int dtype,
-           const AttentionSizes& sizes, const std::array<Size, 12>& strides, Size offset, Size left,
-           double scale, double softcap, double dropout_p, Size dropout_key_0, Size dropout_key_1) {
-          Attention job =
-              attention_job(query, key, value, out, statistics, dtype, sizes, strides.data(),
-                            offset, left, scale, softcap, dropout_p, dropout_key_0, dropout_key_1);
-          const AttentionSpace space(attention_forward_space(job));
-          job.space = space.floats();
-          py::gil_scoped_release release;
-          GROUNDUP_CALL(attention_forward_cpu, job);
-        });
-  m.def("attention_backward_cpu",
-        [](Address query, Address key, Address value, Address out, Address statistics, Address dout,
-           Address dquery, Address dkey, Address dvalue, int dtype, const AttentionSizes& sizes,
-           const std::array<Size, 24>& strides, Size offset, Size left, double scale,
-           double softcap, double dropout_p, Size dropout_key_0, Size dropout_key_1) {
-          Attention job =
-              attention_job(query, key, value, out, statistics, dtype, sizes, strides.data(),
-                            offset, left, scale, softcap, dropout_p, dropout_key_0, dropout_key_1);
-          job.dout = pointer<const void>(dout);
-          job.dquery = pointer<void>(dquery);
-          job.dkey = pointer<void>(dkey);
-          job.dvalue = pointer<void>(dvalue);
-          job.dout_strides = strides_at(strides.data() + 12);
-          job.dquery_strides = strides_at(strides.data() + 15);
-          job.dkey_strides = strides_at(strides.data() + 18);
-          job.dvalue_strides = strides_at(strides.data() + 21);
-          const AttentionSpace space(attention_backward_space(job));
-          job.space = space.floats();
-          py::gil_scoped_release release;
-          GROUNDUP_CALL(attention_backward_cpu, job);
-        });
 }
 
 // The table is checked before anything is written: its sizes and kinds steer the pointers.

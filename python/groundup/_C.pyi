@@ -134,6 +134,73 @@ def attention_backward_cpu(
     dropout_key_1: int,
 ) -> None: ...
 
+# causal_attention_varlen: sizes begin with the number of documents, T and S are those of all of
+# them; batch strides are not read, statistics are (H, T, 2).
+#   query_starts, key_starts  one more than documents: the rows where each begins and the last ends
+#   lower_right  a document's last query stands at its last key; else the first at the first
+def attention_varlen_forward_cpu(
+    query: int,
+    key: int,
+    value: int,
+    out: int,
+    statistics: int,
+    dtype: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    query_starts: Sequence[int],
+    key_starts: Sequence[int],
+    lower_right: bool,
+    left: int,
+    scale: float,
+    softcap: float,
+    dropout_p: float,
+    dropout_key_0: int,
+    dropout_key_1: int,
+) -> None: ...
+def attention_varlen_backward_cpu(
+    query: int,
+    key: int,
+    value: int,
+    out: int,
+    statistics: int,
+    dout: int,
+    dquery: int,
+    dkey: int,
+    dvalue: int,
+    dtype: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    query_starts: Sequence[int],
+    key_starts: Sequence[int],
+    lower_right: bool,
+    left: int,
+    scale: float,
+    softcap: float,
+    dropout_p: float,
+    dropout_key_0: int,
+    dropout_key_1: int,
+) -> None: ...
+
+# decode_attention, and causal_attention of few queries: statistics may be 0.
+#   key_begin, key_end  the keys of each batch entry, whose last query stands at the last of them;
+#             both empty: all of S, and query i stands at key i + offset
+def attention_decode_cpu(
+    query: int,
+    key: int,
+    value: int,
+    out: int,
+    statistics: int,
+    dtype: int,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    key_begin: Sequence[int],
+    key_end: Sequence[int],
+    offset: int,
+    left: int,
+    scale: float,
+    softcap: float,
+) -> None: ...
+
 # gelu: dtype 0 float32, 1 bfloat16; n adjacent elements. dinput = doutput * gelu'(input).
 def gelu_forward_cpu(input: int, dtype: int, is_tanh: bool, n: int, output: int) -> None: ...
 def gelu_backward_cpu(

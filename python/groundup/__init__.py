@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from groundup.models.patch import Patch as Patch
     from groundup.models.patch import patch as patch
     from groundup.ops.attention import causal_attention as causal_attention
+    from groundup.ops.attention_decode import decode_attention as decode_attention
+    from groundup.ops.attention_varlen import causal_attention_varlen as causal_attention_varlen
     from groundup.ops.cross_entropy import cross_entropy as cross_entropy
     from groundup.ops.dispatch import use as use
     from groundup.ops.gelu import gelu as gelu
     from groundup.ops.layer_norm import layer_norm as layer_norm
 
-_OPS = ("causal_attention", "cross_entropy", "gelu", "layer_norm", "use")
+_OPS = (
+    "causal_attention",
+    "causal_attention_varlen",
+    "cross_entropy",
+    "decode_attention",
+    "gelu",
+    "layer_norm",
+    "use",
+)
 _PATCH = ("Patch", "patch")
 _SUBMODULES = (
     "data",

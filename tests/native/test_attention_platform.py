@@ -26,6 +26,7 @@ def test_the_value_tests_pass_on_every_instruction_set(isa, tests):
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-k", tests),
             *("-p", "no:cacheprovider", str(ROOT / "tests/native/test_attention.py")),
+            str(ROOT / "tests/native/test_attention_decode.py"),
         ],
         env={**os.environ, "GROUNDUP_ISA": isa},
         cwd=ROOT,

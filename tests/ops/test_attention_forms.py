@@ -81,15 +81,14 @@ def test_other_dtypes_go_to_torch_and_a_forced_kernel_says_why_not(dtype):
 
 
 @needs_native
-@pytest.mark.parametrize(("n_queries", "form"), [(1, "torch"), (4, "torch"), (5, "cpp")])
-def test_few_queries_run_on_torch_unless_the_kernel_is_forced(n_queries, form):
-    tensors = problem(n_queries, 20)
+@pytest.mark.parametrize("n_queries", [1, 3, 4, 5])
+def test_few_queries_take_the_decoders_kernel_and_give_the_formula(n_queries):
+    tensors = problem(n_queries, 300, key_heads=2)
+    options = {"enable_gqa": True, "window_size": (270, 0), "softcap": 3.0}
     with dispatch.ran() as log:
-        ours = with_gradients(gu.causal_attention, tensors)
-        with gu.use("causal_attention=cpp"):
-            forced = with_gradients(gu.causal_attention, tensors)
-    assert log == [("causal_attention", form), ("causal_attention", "cpp")]
-    torch.testing.assert_close(ours, forced)
+        ours = with_gradients(gu.causal_attention, tensors, **options)
+    assert log == [("causal_attention", "cpp")]
+    torch.testing.assert_close(ours, with_gradients(written_out, tensors, **options))
 
 
 @needs_native

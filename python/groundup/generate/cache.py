@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+import groundup as gu
 from groundup.models.config import GPTConfig
 
 
@@ -33,6 +34,16 @@ class KeyValueCache:
         keys[:, :, self.length : stop] = key
         values[:, :, self.length : stop] = value
         return keys[:, :, :stop], values[:, :, :stop]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Store t new tokens and return what their queries (B, H, t, D) see, (B, H, t, D).
+
+        For generation: there is no dropout, and a single token has no gradient.
+        """
+        keys, values = self.append(layer, key, value)
+        if query.size(2) == 1:
+            return gu.decode_attention(query, keys, values)
+        return gu.causal_attention(query, keys, values)
 
     def advance(self, n_tokens: int) -> None:
         """Count the tokens that every layer has appended."""

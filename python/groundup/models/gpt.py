@@ -62,10 +62,11 @@ class Attention(nn.Module):
         # transposed: backward then puts the three gradients side by side once, as addmm wants them.
         parts = self.c_attn(x).unflatten(-1, (3, self.n_head, -1)).unbind(2)
         query, key, value = (part.transpose(1, 2) for part in parts)
-        if cache is not None:
-            key, value = cache.append(self.layer, key, value)
-        dropout_p = self.attn_pdrop if self.training else 0.0
-        mixed = gu.causal_attention(query, key, value, dropout_p=dropout_p)
+        if cache is None:
+            dropout_p = self.attn_pdrop if self.training else 0.0
+            mixed = gu.causal_attention(query, key, value, dropout_p=dropout_p)
+        else:
+            mixed = cache.attend(self.layer, query, key, value)
         out = self.c_proj(mixed.transpose(1, 2).flatten(2))
         return F.dropout(out, self.resid_pdrop, self.training)
 

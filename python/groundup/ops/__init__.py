@@ -2,11 +2,21 @@
 
 from groundup.ops import dispatch
 from groundup.ops.attention import causal_attention
+from groundup.ops.attention_decode import decode_attention
+from groundup.ops.attention_varlen import causal_attention_varlen
 from groundup.ops.cross_entropy import cross_entropy
 from groundup.ops.dispatch import use
 from groundup.ops.gelu import gelu
 from groundup.ops.layer_norm import layer_norm
 
-__all__ = ["causal_attention", "cross_entropy", "gelu", "layer_norm", "use"]
+__all__ = [
+    "causal_attention",
+    "causal_attention_varlen",
+    "cross_entropy",
+    "decode_attention",
+    "gelu",
+    "layer_norm",
+    "use",
+]
 
 dispatch.read_environment()

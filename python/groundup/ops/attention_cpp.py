@@ -17,6 +17,10 @@ from groundup.ops.native import core
 
 _OP = "causal_attention"
 
+# Up to here one key after another is faster than the tiles, which take 16 queries side by side
+# (docs/log.md, Attention).
+_FEW_QUERIES = 4
+
 
 def causal_attention_cpp(
     query: Tensor,
@@ -106,7 +110,7 @@ def _forward(
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     out = _empty_out(query, value)
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
-    core.attention_forward_cpu(
+    arguments = (
         query.data_ptr() or gate.address("query", query),
         key.data_ptr() or gate.address("key", key),
         value.data_ptr() or gate.address("value", value),
@@ -115,8 +119,11 @@ def _forward(
         query.dtype is torch.bfloat16,
         sizes,
         _steps(query, key, value, out),
-        *numbers,
     )
+    if query.shape[2] <= _FEW_QUERIES and dropout_key is None:
+        core.attention_decode_cpu(*arguments, (), (), *numbers[:4])
+    else:
+        core.attention_forward_cpu(*arguments, *numbers)
     return out
 
 

@@ -21,12 +21,17 @@ class Options(NamedTuple):
 
 
 def causal_attention_torch(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-    """(B, H, T, Dv); arguments were checked by the op. Fewer key heads than query heads are shared.
+    """(B, H, T, Dv); arguments were checked by the op."""
+    if not torch.compiler.is_compiling():
+        dispatch.note("causal_attention", "torch")
+    return attention(query, key, value, options)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    """(B, H, T, Dv). Fewer key heads than query heads are shared.
 
     Through scaled_dot_product_attention, except with softcap, which holds the (B, H, T, S) scores.
     """
-    if not torch.compiler.is_compiling():
-        dispatch.note("causal_attention", "torch")
     scale, dropout_p, offset, left, softcap = options
     n_queries, n_keys = query.shape[-2], key.shape[-2]
     shared = key.shape[1] != query.shape[1]

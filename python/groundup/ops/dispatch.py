@@ -20,6 +20,8 @@ import torch
 IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "cross_entropy": ("cpp", "torch", "cuda", "triton", "reference"),
     "causal_attention": ("cpp", "torch", "reference"),
+    "causal_attention_varlen": ("cpp", "torch", "reference"),
+    "decode_attention": ("cpp", "torch", "reference"),
     "layer_norm": ("cpp", "torch"),
     "gelu": ("cpp", "torch"),
     "adamw": ("cpp", "torch"),

@@ -104,16 +104,17 @@ def threefry(counter: NDArray[np.uint32], key: NDArray[np.uint32]) -> NDArray[np
 
 
 def dropout_mask(
-    key: tuple[int, int], dropout_p: float, shape: tuple[int, int, int, int]
+    key: tuple[int, int], dropout_p: float, shape: tuple[int, int, int, int], first_head: int = 0
 ) -> NDArray[np.bool_]:
     """(B, H, T, S): True where a weight is kept; a function of the key (two 64-bit numbers) and of
     the place alone.
 
     Counter (j // 4, i, head's low and high half) gives the words of keys j // 4 * 4 and the three
-    after it; a weight is kept where its word is at least dropout_p * 2^32.
+    after it; a weight is kept where its word is at least dropout_p * 2^32. Heads count on through
+    the batch, from first_head.
     """
     batch, heads, n_queries, n_keys = shape
-    head = np.arange(batch * heads, dtype=np.uint64)[:, None, None]
+    head = np.arange(first_head, first_head + batch * heads, dtype=np.uint64)[:, None, None]
     i = np.arange(n_queries, dtype=np.uint32)[:, None]
     four = np.arange((n_keys + 3) // 4, dtype=np.uint32)
     low, high = (head & np.uint64(0xFFFFFFFF)).astype(np.uint32), (head >> np.uint64(32))
@@ -139,6 +140,7 @@ def attention(
     alignment: str = "lower_right",
     dropout_p: float = 0.0,
     dropout_key: tuple[int, int] = (0, 0),
+    first_head: int = 0,
 ) -> Array:
     """softmax(query @ key^T * scale) @ value over the keys each query sees.
 
@@ -155,7 +157,7 @@ def attention(
     seen = visible(q.shape[2], k.shape[2], left, alignment)
     weights = softmax(_scores(q, k, scale, softcap)[0], seen)
     if dropout_p > 0:
-        kept = dropout_mask(dropout_key, dropout_p, weights.shape)
+        kept = dropout_mask(dropout_key, dropout_p, weights.shape, first_head)
         weights = np.where(kept, weights / (1 - dropout_p), 0)
     out: Array = weights @ v
     return out
@@ -173,6 +175,7 @@ def attention_backward(
     alignment: str = "lower_right",
     dropout_p: float = 0.0,
     dropout_key: tuple[int, int] = (0, 0),
+    first_head: int = 0,
 ) -> tuple[Array, Array, Array]:
     """d (dout . attention) / d (query, key, value), each in its own shape.
 
@@ -191,7 +194,7 @@ def attention_backward(
     dweights = upstream @ v.swapaxes(2, 3)
     dropped = weights
     if dropout_p > 0:
-        kept = dropout_mask(dropout_key, dropout_p, weights.shape)
+        kept = dropout_mask(dropout_key, dropout_p, weights.shape, first_head)
         dropped = np.where(kept, weights / (1 - dropout_p), 0)
         dweights = np.where(kept, dweights / (1 - dropout_p), 0)
     dscores = softmax_backward(dweights, weights) * slope * factor

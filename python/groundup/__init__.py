@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from groundup.ops.dispatch import use as use
     from groundup.ops.gelu import gelu as gelu
     from groundup.ops.layer_norm import layer_norm as layer_norm
+    from groundup.ops.scaled_dot_product_attention import (
+        scaled_dot_product_attention as scaled_dot_product_attention,
+    )
 
 _OPS = (
     "causal_attention",
@@ -27,6 +30,7 @@ _OPS = (
     "decode_attention",
     "gelu",
     "layer_norm",
+    "scaled_dot_product_attention",
     "use",
 )
 _PATCH = ("Patch", "patch")

@@ -43,6 +43,7 @@ _SUBMODULES = (
     "models",
     "ops",
     "optim",
+    "plugs",
     "reference",
     "tokenizer",
     "train",

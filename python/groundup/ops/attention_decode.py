@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention as torch_sdpa
 
 from groundup.ops import dispatch, gate, native
 from groundup.ops.attention_check import (
@@ -246,9 +246,7 @@ def _torch(
         scale = options.scale
         if scale <= 0.0:  # torch's kernel may scale what it has masked
             query, scale = query * scale, 1.0
-        out = F.scaled_dot_product_attention(
-            query, key, value, mask, scale=scale, enable_gqa=group != 1
-        )
+        out = torch_sdpa(query, key, value, mask, scale=scale, enable_gqa=group != 1)
     return torch.where(mask.any(-1, keepdim=True), out, 0.0)
 
 

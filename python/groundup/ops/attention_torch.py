@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention as torch_sdpa
 
 from groundup.ops import dispatch
 
@@ -51,15 +52,11 @@ def attention(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Te
     if softcap > 0.0 or first == last:
         out = _explicit(rows, key, value, options._replace(scale=scale, offset=offset))
     elif left < 0 and offset == 0:
-        out = F.scaled_dot_product_attention(
-            rows, key, value, None, dropout_p, True, scale=scale, enable_gqa=shared
-        )
+        out = torch_sdpa(rows, key, value, None, dropout_p, True, scale=scale, enable_gqa=shared)
     else:
         one_row_sees_all = left < 0 and rows.shape[-2] == 1 and offset >= n_keys - 1
         mask = None if one_row_sees_all else _visible(rows, n_keys, left, offset)
-        out = F.scaled_dot_product_attention(
-            rows, key, value, mask, dropout_p, False, scale=scale, enable_gqa=shared
-        )
+        out = torch_sdpa(rows, key, value, mask, dropout_p, False, scale=scale, enable_gqa=shared)
     if first or last < n_queries:
         out = F.pad(out, (0, 0, first, n_queries - last))
     return out

@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention as torch_sdpa
 
 from groundup.ops import dispatch
 from groundup.ops.attention import causal_attention
@@ -60,7 +60,7 @@ def scaled_dot_product_attention(
         return out if four else out.reshape(*query.shape[:-1], value.shape[-1])
     if not torch.compiler.is_compiling():
         dispatch.note("scaled_dot_product_attention", "torch")
-    return F.scaled_dot_product_attention(
+    return torch_sdpa(
         query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
     )
 

@@ -53,7 +53,7 @@ def test_what_is_forced_runs_and_says_so() -> None:
     assert finding.runs == "torch"
     assert finding.problem is None
     if _native.core() is not None:
-        assert finding.others["cpp"] == "runs; torch is asked for"
+        assert finding.others["cpp"] == "torch is asked for"
 
 
 def test_an_op_that_raises_or_lies_is_broken(

@@ -47,16 +47,17 @@ def _show(found: "Installation") -> None:
     console.print()
 
     ops = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("op", "device", "runs on", "not on", "because"):
+    for title in ("op", "runs on", "not on", "because"):
         ops.add_column(title, no_wrap=title != "because")
     for finding in found.ops:
-        first = (finding.op, finding.device, f"[bold]{finding.runs or 'nothing'}[/bold]")
+        op = finding.op if finding.device == "cpu" else f"{finding.op} ({finding.device})"
+        first = (op, f"[bold]{finding.runs or 'nothing'}[/bold]")
         reasons: dict[str, list[str]] = {}
         for name, why in finding.others.items():
             reasons.setdefault(why, []).append(name)
         for why, names in reasons.items():
             ops.add_row(*first, ", ".join(names), escape(why))
-            first = ("", "", "")
+            first = ("", "")
     if found.ops:
         console.print(ops)
         console.print()

@@ -26,6 +26,20 @@ def _causal_attention(device: str) -> tuple[Tensor, ...]:
     return out, _gradient(query), _gradient(key), _gradient(value)
 
 
+def _causal_attention_varlen(device: str) -> tuple[Tensor, ...]:
+    query, key, value = (_normal(device, 12, 2, 16) for _ in range(3))
+    cu_seqlens = torch.tensor([0, 5, 5, 12], device=device)
+    out = gu.causal_attention_varlen(query, key, value, cu_seqlens)
+    out.square().sum().backward()
+    return out, _gradient(query), _gradient(key), _gradient(value)
+
+
+def _decode_attention(device: str) -> tuple[Tensor, ...]:
+    query = _normal(device, 2, 2, 1, 16).detach()
+    keys, values = (_normal(device, 2, 2, 9, 16).detach() for _ in range(2))
+    return (gu.decode_attention(query, keys, values, torch.tensor([9, 4], device=device)),)
+
+
 def _layer_norm(device: str) -> tuple[Tensor, ...]:
     x, weight, bias = _normal(device, 5, 24), _normal(device, 24), _normal(device, 24)
     out = gu.layer_norm(x, (24,), weight, bias)
@@ -53,6 +67,8 @@ def _adamw(device: str) -> tuple[Tensor, ...]:
 PROBES: dict[str, Callable[[str], tuple[Tensor, ...]]] = {
     "cross_entropy": _cross_entropy,
     "causal_attention": _causal_attention,
+    "causal_attention_varlen": _causal_attention_varlen,
+    "decode_attention": _decode_attention,
     "layer_norm": _layer_norm,
     "gelu": _gelu,
     "adamw": _adamw,
@@ -99,11 +115,9 @@ def examine(op: str, device: str) -> Finding:
                 others[name] = "runs"
             elif result is not None and forced is not None and not _alike(result, forced):
                 problem = f"{op} on {device}: {runs} and {name} give different results"
-                others[name] = f"runs, and differs from {runs}"
+                others[name] = f"differs from {runs}"
             else:
-                others[name] = (
-                    f"runs; {runs} is asked for" if asked else f"runs; {runs} goes before it"
-                )
+                others[name] = f"{runs} is asked for" if asked else f"{runs} goes first"
     return Finding(op, device, runs, others, problem)
 
 

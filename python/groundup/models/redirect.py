@@ -44,35 +44,13 @@ def _cross_entropy(
     return loss if torch.is_autocast_enabled(input.device.type) else loss.to(input.dtype)
 
 
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    if is_causal and attn_mask is None and query.dim() == 4:
-        return gu.causal_attention(
-            query,
-            key,
-            value,
-            scale=scale,
-            dropout_p=dropout_p,
-            enable_gqa=enable_gqa,
-            alignment="upper_left",
-        )
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-    )
-
-
 # op: (torch's function, ours with torch's arguments)
 REDIRECTED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "cross_entropy": (F.cross_entropy, _cross_entropy),
-    "scaled_dot_product_attention": (F.scaled_dot_product_attention, _attention),
+    "scaled_dot_product_attention": (
+        F.scaled_dot_product_attention,
+        gu.scaled_dot_product_attention,
+    ),
     "layer_norm": (F.layer_norm, gu.layer_norm),
     "gelu": (F.gelu, gu.gelu),
 }

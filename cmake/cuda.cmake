@@ -46,7 +46,7 @@ endif()
 string(REPLACE ";" "," ARCHITECTURE_LIST "${ARCHITECTURES}")
 message(STATUS "groundup: CUDA ${CMAKE_CUDA_COMPILER_VERSION} kernels for ${ARCHITECTURE_LIST}.")
 
-pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/bind_cuda.cpp csrc/cross_entropy.cu)
+pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/bind_cuda.cpp csrc/adamw.cu csrc/cross_entropy.cu)
 target_include_directories(_cuda PRIVATE csrc)
 target_compile_definitions(_cuda PRIVATE GROUNDUP_VERSION="${GROUNDUP_VERSION}"
                                          GROUNDUP_CUDA_ARCHITECTURES="${ARCHITECTURE_LIST}")

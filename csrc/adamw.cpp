@@ -126,18 +126,7 @@ void prepare(const AdamW& job) {
       job.coefficients[t] = job.coefficients[t - 1];
       continue;
     }
-    const AdamWGroup& g = job.groups[job.groups_of[t]];
-    const double correction1 = 1 - __builtin_pow(g.beta1, *step);
-    const double correction2 = 1 - __builtin_pow(g.beta2, *step);
-    job.coefficients[t] = {(float)(1 - g.lr * g.weight_decay),
-                           (float)g.beta1,
-                           (float)(1 - g.beta1),
-                           (float)g.beta2,
-                           (float)(1 - g.beta2),
-                           (float)(1 / __builtin_sqrt(correction2)),
-                           (float)g.eps,
-                           (float)(g.lr / correction1),
-                           g.maximize != 0 ? -1.0f : 1.0f};
+    job.coefficients[t] = adamw_coefficients(job.groups[job.groups_of[t]], *step);
   }
   job.starts[job.n_tensors] = start;
 }

@@ -30,6 +30,20 @@ struct AdamWCoefficients {
   float sign;       // -1 where the objective is maximized
 };
 
+static inline AdamWCoefficients adamw_coefficients(const AdamWGroup& g, double step) noexcept {
+  const double correction1 = 1 - __builtin_pow(g.beta1, step);
+  const double correction2 = 1 - __builtin_pow(g.beta2, step);
+  return {(float)(1 - g.lr * g.weight_decay),
+          (float)g.beta1,
+          (float)(1 - g.beta1),
+          (float)g.beta2,
+          (float)(1 - g.beta2),
+          (float)(1 / __builtin_sqrt(correction2)),
+          (float)g.eps,
+          (float)(g.lr / correction1),
+          g.maximize != 0 ? -1.0f : 1.0f};
+}
+
 struct AdamW {
   int64_t n_tensors;
   void* const* pointers;  // (kAdamWColumns, n_tensors); kStep points to a float, which is advanced

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "adamw.cuh"
 #include "cross_entropy.cuh"
 
 namespace py = pybind11;
@@ -134,11 +135,60 @@ void bind_cross_entropy(py::module_& m) {
         });
 }
 
+// The tables are the host's memory, as are `pointers` and what follows, and the steps they name.
+void bind_adamw(py::module_& m) {
+  m.attr("adamw_tensor_bytes") = sizeof(AdamWTensor);
+  m.def("adamw_chunks", [](Size n_tensors, Address sizes) {
+    return adamw_cuda_chunks(pointer<const std::int64_t>(sizes), n_tensors);
+  });
+  m.def("adamw_chunk_table", [](Size n_tensors, Address sizes, Address chunks) {
+    if (n_tensors < 0 || n_tensors > INT32_MAX)
+      throw py::value_error("n_tensors: expected [0, 2^31), got " + std::to_string(n_tensors));
+    adamw_cuda_chunk_table(pointer<const std::int64_t>(sizes), n_tensors,
+                           pointer<AdamWChunk>(chunks));
+  });
+  m.def("adamw_tensor_table",
+        [](Size n_tensors, Address pointers, Address sizes, Address kinds, Address groups_of,
+           Size n_groups, Address groups, Address tensors) {
+          AdamW job{};
+          job.n_tensors = n_tensors;
+          job.pointers = pointer<void* const>(pointers);
+          job.sizes = pointer<const std::int64_t>(sizes);
+          job.kinds = pointer<const std::int64_t>(kinds);
+          job.groups_of = pointer<const std::int64_t>(groups_of);
+          job.groups = pointer<const AdamWGroup>(groups);
+          for (Size t = 0; t < n_tensors; ++t)
+            if (job.sizes[t] < 0 || job.kinds[t] < 0 || job.kinds[t] >= kCudaKinds ||
+                (job.kinds[t] & 3) == 3 || (job.kinds[t] >> kStateShift & 3) == 3 ||
+                job.groups_of[t] < 0 || job.groups_of[t] >= n_groups)
+              throw py::value_error("tensor " + std::to_string(t) +
+                                    ": expected a size of at least 0, a kind of dtypes 0 to 2 and "
+                                    "a group in [0, " +
+                                    std::to_string(n_groups) + ")");
+          adamw_cuda_tensor_table(job, pointer<AdamWTensor>(tensors));
+        });
+  m.def("adamw_step_cuda",
+        [](int device, Address stream, Address tensors, Address chunks, Size n_chunks,
+           double max_grad_norm, bool write_grads, Address square_sums, Address norm) {
+          AdamWCuda job{};
+          job.tensors = pointer<const AdamWTensor>(tensors);
+          job.chunks = pointer<const AdamWChunk>(chunks);
+          job.n_chunks = n_chunks;
+          job.max_grad_norm = max_grad_norm;
+          job.write_grads = write_grads;
+          job.square_sums = pointer<double>(square_sums);
+          job.norm = pointer<float>(norm);
+          py::gil_scoped_release release;
+          adamw_step_cuda(job, stream_on(device, stream));
+        });
+}
+
 }  // namespace
 }  // namespace groundup
 
 PYBIND11_MODULE(_cuda, m) {
   m.attr("__version__") = GROUNDUP_VERSION;
   groundup::bind_platform(m);
+  groundup::bind_adamw(m);
   groundup::bind_cross_entropy(m);
 }

@@ -10,6 +10,46 @@ def toolkit() -> int:
 def device_count() -> int:
     """Raises RuntimeError with CUDA's own words where there is no usable driver or device."""
 
+adamw_tensor_bytes: int  # of one row of the tensor table
+
+def adamw_chunks(n_tensors: int, sizes: int, /) -> int:
+    """How many chunks, and with them blocks, tensors of these sizes make."""
+
+def adamw_chunk_table(n_tensors: int, sizes: int, chunks: int, /) -> None:
+    """Fill (adamw_chunks, 2) int32 of the host: the tensor of each chunk, and its number in it."""
+
+def adamw_tensor_table(
+    n_tensors: int,
+    pointers: int,
+    sizes: int,
+    kinds: int,
+    groups_of: int,
+    n_groups: int,
+    groups: int,
+    tensors: int,
+    /,
+) -> None:
+    """Fill n_tensors * adamw_tensor_bytes of the host, and advance the steps, which are the host's.
+
+    Arguments as adamw_step_cpu's, but kinds: dtype of the parameter + 4 * that of its moments
+    (0 float32, 1 bfloat16, 2 float16) + 16 for amsgrad.
+    """
+
+def adamw_step_cuda(
+    device: int,
+    stream: int,
+    tensors: int,
+    chunks: int,
+    n_chunks: int,
+    max_grad_norm: float,
+    write_grads: bool,
+    square_sums: int,
+    norm: int,
+    /,
+) -> None:
+    """tensors, chunks: the tables, on the device. square_sums: (n_chunks,) float64 scratch with
+    clipping. norm: (2,) float32 that gets the norm before clipping and the factor it gave."""
+
 def cross_entropy_scratch(n_rows: int) -> int:
     """Bytes of scratch that forward and in place take."""
 

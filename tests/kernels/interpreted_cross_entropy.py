@@ -68,7 +68,7 @@ def test_a_cap_keeps_the_digits_of_small_and_large_logits(scale):
 
 
 def test_more_rows_than_a_block_of_the_sums():
-    logits, target = on(*problem(1030, 3, ignored=0.9))
+    logits, target = on(*problem(1030, 3, ignored=0.97))
     weight = torch.tensor([0.5, 1.0, 2.0], device=WHERE)
     judge("triton", logits, target, weight, **FLAGS["smoothing_z_loss"])
 

@@ -21,8 +21,17 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_DEVICE = "not run: no CUDA device"
 
 
-def build(to: Path):
-    """groundup._cuda made from csrc/*.cu by a C++ compiler; skips where there is none."""
+_built = []
+
+
+def build(folders):
+    """groundup._cuda made from csrc/*.cu by a C++ compiler, once a session; skips without one."""
+    if not _built:
+        _built.append(_build(folders.mktemp("emulated")))
+    return _built[0]
+
+
+def _build(to: Path):
     pybind11 = pytest.importorskip("pybind11", reason="not run: pybind11 is not installed")
     compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("g++") or "g++"]
     if shutil.which(compiler[0]) is None or not sys.platform.startswith("linux"):

@@ -20,7 +20,7 @@ FORMS = pytest.mark.parametrize("inplace", [False, True], ids=["out_of_place", "
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
-    return emulation.build(tmp_path_factory.mktemp("emulated"))
+    return emulation.build(tmp_path_factory)
 
 
 @pytest.fixture(params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])

@@ -24,7 +24,7 @@ IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "decode_attention": ("cpp", "torch", "reference"),
     "layer_norm": ("cpp", "torch"),
     "gelu": ("cpp", "torch"),
-    "adamw": ("cpp", "torch"),
+    "adamw": ("cpp", "torch", "cuda"),
 }
 NAMES = ("reference", "cpp", "cuda", "triton", "torch")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, native
-from groundup.optim import adamw_cpp
+from groundup.optim import adamw_cpp, adamw_cuda
 from groundup.optim.adamw_cpp import STATE
 
 _OWN = ("max_grad_norm", "zero_grad_after_step", "state_dtype")
@@ -116,27 +116,28 @@ class AdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._step_on_cpp():
+        if not self._step_on_kernel():
             self._step_on_torch()
         if self.zero_grad_after_step:
             self.zero_grad()
         return loss
 
-    def _step_on_cpp(self) -> bool:
-        """Whether the native kernel did it; raises where it is forced and cannot."""
+    def _step_on_kernel(self) -> bool:
+        """Whether a kernel did it; raises where one is forced and cannot."""
         forced = dispatch.forced.get("adamw")
+        kernel = adamw_cuda if forced == "cuda" else adamw_cpp
         if forced == "torch" or torch.compiler.is_compiling():
             return False
         try:
-            if native.missing is not None:
+            if kernel is adamw_cpp and native.missing is not None:
                 native.warn_missing()
                 raise adamw_cpp.Unfit(native.missing)
             if getattr(self, "found_inf", None) is not None:
                 raise adamw_cpp.Unfit("a GradScaler left a scale or a flag for the step to apply")
-            adamw_cpp.step(self)
+            kernel.step(self)
         except adamw_cpp.Unfit as why:
-            if forced == "cpp":
-                raise dispatch.cannot("adamw", "cpp", str(why)) from None
+            if forced is not None:
+                raise dispatch.cannot("adamw", forced, str(why)) from None
             return False
         return True
 

@@ -7,7 +7,8 @@ lie anywhere. Else a new one is made.
 """
 
 from array import array
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,23 @@ from groundup.ops.native import core
 STATE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 _PLAIN = {Tensor, torch.nn.Parameter}
-_FLOATS = (torch.float32, torch.bfloat16)
+
+
+class Place(NamedTuple):
+    """Where a kernel's tensors are, and what it takes."""
+
+    name: str
+    here: Callable[[Tensor], bool]
+    floats: tuple[torch.dtype, ...]
+    # (dtype of the parameter, of its moments or None, amsgrad) -> what the kernel knows them by
+    kind_of: Callable[[torch.dtype, torch.dtype | None, bool], int]
+
+
+def _kind_of(param: torch.dtype, moment: torch.dtype | None, amsgrad: bool) -> int:
+    return (param is torch.bfloat16) + 2 * (moment is torch.bfloat16) + 4 * amsgrad
+
+
+CPU = Place("the CPU", lambda tensor: tensor.is_cpu, (torch.float32, torch.bfloat16), _kind_of)
 
 
 class Unfit(Exception):
@@ -41,7 +58,7 @@ def step(optimizer: Any) -> None:
     copied: list[tuple[Tensor, Tensor]] = []
     if table is None or grads is None:
         optimizer._table = None
-        optimizer._table, grads, copied = table, grads, copied = _read(optimizer)
+        optimizer._table, grads, copied = table, grads, copied = read(optimizer, CPU)
 
     max_grad_norm = optimizer.max_grad_norm or 0.0
     write_grads = max_grad_norm > 0.0 and not optimizer.zero_grad_after_step
@@ -79,7 +96,7 @@ def step(optimizer: Any) -> None:
             increment_version(grads)
 
 
-def _read(optimizer: Any) -> tuple["Table", list[Tensor], list[tuple[Tensor, Tensor]]]:
+def read(optimizer: Any, place: Place) -> tuple["Table", list[Tensor], list[tuple[Tensor, Tensor]]]:
     """(table, gradients as the parameters lie, the (gradient, copy) made for that)."""
     params: list[Tensor] = []
     grads: list[Tensor] = []
@@ -96,8 +113,8 @@ def _read(optimizer: Any) -> tuple["Table", list[Tensor], list[tuple[Tensor, Ten
     locals_ = params
     if not plain:
         locals_, grads = _local_shards(optimizer, params, grads)
-    table = Table(optimizer, params, locals_, groups_of)
-    grads, copied = _aligned(grads, locals_)
+    table = Table(optimizer, params, locals_, groups_of, place)
+    grads, copied = _aligned(grads, locals_, place)
     table.fill(grads)
     return table, grads, copied
 
@@ -106,17 +123,22 @@ class Table:
     """The parameters of a step, their states, and where each lies in memory."""
 
     def __init__(
-        self, optimizer: Any, params: list[Tensor], locals_: list[Tensor], groups_of: list[int]
+        self,
+        optimizer: Any,
+        params: list[Tensor],
+        locals_: list[Tensor],
+        groups_of: list[int],
+        place: Place,
     ) -> None:
         groups = optimizer.param_groups
         self.params, self.locals = params, locals_
         self.options = _options_of_state(optimizer)
         self.groups_of = np.array(groups_of, dtype=np.int64)
         for local in locals_:
-            _check(local)
+            _check(local, place)
         with torch.no_grad():
             self.states = [
-                _prepared_state(optimizer, param, local, groups[group]["amsgrad"])
+                _prepared_state(optimizer, param, local, groups[group]["amsgrad"], place)
                 for param, local, group in zip(params, locals_, groups_of, strict=True)
             ]
         # A moment that the group does not use is left out, also where the state has one.
@@ -135,9 +157,9 @@ class Table:
         self.sizes = np.array([local.numel() for local in locals_], dtype=np.int64)
         self.kinds = np.array(
             [
-                (local.dtype is torch.bfloat16)
-                + 2 * (first is not None and first.dtype is torch.bfloat16)
-                + 4 * (largest is not None)
+                place.kind_of(
+                    local.dtype, None if first is None else first.dtype, largest is not None
+                )
                 for local, first, largest in zip(locals_, moments[0], moments[2], strict=True)
             ],
             dtype=np.int64,
@@ -147,7 +169,7 @@ class Table:
         self._refuse_overlaps()
         self.entries = list(optimizer.state.items())
         self.watch = None
-        if _EXCHANGE is not None and locals_ is params and _all_plain(moments):
+        if place is CPU and _EXCHANGE is not None and locals_ is params and _all_plain(moments):
             self.watch = core.AdamWTensors(
                 _EXCHANGE, tuple(_PLAIN), Tensor.is_neg, self.columns, groups_of
             )
@@ -210,13 +232,13 @@ def _overlap(tensors: list[Tensor]) -> bool:
 
 
 def _aligned(
-    grads: list[Tensor], locals_: list[Tensor]
+    grads: list[Tensor], locals_: list[Tensor], place: Place
 ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
     """Gradients in their parameters' memory layout, and the (gradient, copy) made for that."""
     aligned, copied = [], []
     for grad, local in zip(grads, locals_, strict=True):
-        if grad.is_neg() or not grad.is_cpu:
-            raise Unfit("a gradient is not in the CPU's memory as its values")
+        if grad.is_neg() or not place.here(grad):
+            raise Unfit(f"a gradient is not in {place.name}'s memory as its values")
         if grad.dtype is not local.dtype or grad.shape != local.shape:
             raise Unfit("a gradient has another dtype or shape than its parameter")
         if grad.stride() != local.stride():
@@ -227,11 +249,11 @@ def _aligned(
     return aligned, copied
 
 
-def _check(local: Tensor) -> None:
-    if not local.is_cpu:
-        raise Unfit(f"it runs on the CPU, and a parameter is on {local.device}")
-    if local.dtype not in _FLOATS:
-        raise Unfit(f"it takes float32 and bfloat16, and a parameter is {local.dtype}")
+def _check(local: Tensor, place: Place) -> None:
+    if not place.here(local):
+        raise Unfit(f"it runs on {place.name}, and a parameter is on {local.device}")
+    if local.dtype not in place.floats:
+        raise Unfit(f"it takes {_listed(place.floats)}, and a parameter is {local.dtype}")
     if local.is_neg() or local.is_inference():
         raise Unfit("a parameter is a lazily negated view or was made in inference mode")
     expected = 1
@@ -241,7 +263,14 @@ def _check(local: Tensor) -> None:
         expected *= size
 
 
-def _prepared_state(optimizer: Any, param: Tensor, local: Tensor, amsgrad: bool) -> dict[str, Any]:
+def _listed(dtypes: tuple[torch.dtype, ...]) -> str:
+    *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
+    return f"{', '.join(most)} and {last}"
+
+
+def _prepared_state(
+    optimizer: Any, param: Tensor, local: Tensor, amsgrad: bool, place: Place
+) -> dict[str, Any]:
     """The parameter's state as torch would make it, where it can be pointed at."""
     state: dict[str, Any] = optimizer.state[param]
     if not state:
@@ -266,8 +295,8 @@ def _prepared_state(optimizer: Any, param: Tensor, local: Tensor, amsgrad: bool)
         if dtype is not None and moment.dtype is not dtype:
             state[key] = state[key].to(dtype)
             moment = _local(state[key])
-        if not moment.is_cpu or moment.shape != local.shape:
-            raise Unfit("a moment is not on the CPU in its parameter's shape")
+        if not place.here(moment) or moment.shape != local.shape:
+            raise Unfit(f"a moment is not on {place.name} in its parameter's shape")
         if moment.stride() != local.stride() or moment.is_neg():
             if type(state[key]) not in _PLAIN:
                 raise Unfit("a moment lies otherwise in memory than its parameter")
@@ -275,8 +304,10 @@ def _prepared_state(optimizer: Any, param: Tensor, local: Tensor, amsgrad: bool)
     first, second, *_ = kinds = [
         _local(state[key]).dtype for key in (STATE if amsgrad else STATE[:2])
     ]
-    if first not in _FLOATS or any(kind is not first for kind in kinds):
-        raise Unfit(f"it takes moments in float32 or bfloat16 alike, got {first} and {second}")
+    if first not in place.floats or any(kind is not first for kind in kinds):
+        raise Unfit(
+            f"it takes moments of one dtype in {_listed(place.floats)}, got {first} and {second}"
+        )
     return state
 
 

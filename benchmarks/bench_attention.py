@@ -105,11 +105,14 @@ SUITE = Suite(
             ((12, 4, 64, 64), torch.float32, False),
             ((4, 12, 256, 64), torch.float32, True),
             ((1, 6, 4096, 64), torch.float32, True),
+            ((4, 6, 256, 128), torch.float32, True),
             ((2, 6, 1024, 128), torch.float32, True),
+            ((1, 3, 4096, 128), torch.float32, True),
             ((2, 12, 1024, 64), torch.bfloat16, True),
         )
         for backward in (False, True)
     ),
+    tests=("tests/*/test_attention.py", "tests/*/test_attention_forms.py"),
 )
 
 test_speed = speed_test(SUITE)

@@ -174,6 +174,20 @@ def test_special_values_give_the_class_torch_gives(which, place, number, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_nan_query_row_is_nan_and_reaches_the_keys_it_sees_alone(dtype):
+    query, key, value, dout = example((100, 100), (16, 16), (1, 1), dtype=dtype)
+    query[0, 0, 40] = nan
+    result = native(core, query, key, value, dout)
+    near = eager(query, key, value, dout, Flags(), dtype)
+    assert_same_class(result.out, near[0])
+    dquery, dkey, dvalue = result.gradients
+    assert_same_class(dquery, near[1])
+    for gradient in (dkey, dvalue):
+        assert gradient[:, :, :41].isnan().all()
+        assert gradient[:, :, 64:].isfinite().all()  # eager has NaN there too: 0 times NaN
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_all_scores_minus_infinity_are_nan_as_in_torch_but_hidden_ones_are_not(dtype):
     query, key, value, dout = example((70, 70), (4, 4), (1, 1), dtype=dtype)
     query.fill_(1)

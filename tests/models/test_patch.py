@@ -212,3 +212,77 @@ def test_wrong_models_have_their_sentences():
         gu.patch(torch.compile(nn.LayerNorm(8), backend="eager"))
     with pytest.raises(TypeError, match="got a scripted one"):
         gu.patch(torch.jit.trace(nn.LayerNorm(8), torch.zeros(1, 8)))
+
+
+def _gpt2(**changes):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        n_layer=2, n_embd=48, n_head=3, vocab_size=65, n_positions=24,
+        resid_pdrop=0.0, attn_pdrop=0.0, embd_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+        **changes,
+    )  # fmt: skip
+    return transformers.GPT2LMHeadModel(config)
+
+
+def _padded_batch():
+    """(ids, mask, labels): one row padded on the left, one on the right, one whole."""
+    ids = torch.randint(0, 65, (3, 17))
+    mask = torch.ones_like(ids)
+    mask[0, :5] = 0
+    mask[2, 13:] = 0
+    labels = ids.masked_fill(mask == 0, -100)
+    # The first token after padding is not predicted from it: "eager" and "sdpa" differ there.
+    labels[0, 5] = -100
+    return ids, mask, labels
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_loss_and_gradients_of_hugging_faces_gpt2_stay(attention, padded):
+    model = _gpt2(attn_implementation=attention)
+    ids, mask, labels = _padded_batch()
+    given = {"attention_mask": mask, "labels": labels} if padded else {"labels": ids}
+
+    def run(model):
+        model.zero_grad(set_to_none=True)
+        loss = model(ids, **given).loss
+        loss.backward()
+        return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    ran = _assert_same_work(model, run)
+    assert model.config._attn_implementation == attention
+    assert "_loss_function" not in vars(model)
+    if gu.ops.native.core is not None:
+        assert ran["layer_norm", "cpp"] == 5
+        assert ran["gelu", "cpp"] == 2
+        assert ran["cross_entropy", "cpp"] == 1
+        if not padded:
+            assert ran["causal_attention", "cpp"] == 2
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_batch_padded_on_one_side_stays_on_the_kernels(side):
+    model = _gpt2().eval()
+    ids = _padded_batch()[0]
+    mask = torch.ones_like(ids)
+    mask[0, slice(0, 5) if side == "left" else slice(12, None)] = 0
+    expected = model(ids, attention_mask=mask).logits
+    with gu.patch(model), dispatch.ran() as ran:
+        torch.testing.assert_close(model(ids, attention_mask=mask).logits, expected)
+    if gu.ops.native.core is not None:
+        assert ("causal_attention_varlen", "cpp") in ran
+
+
+def test_a_patched_gpt2_generates_the_same_text():
+    model = _gpt2().eval()
+    ids, mask, _ = _padded_batch()
+    ids, mask = ids[:2, :9], mask[:2, :9]
+    options = {"attention_mask": mask, "max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    expected = model.generate(ids, **options)
+    with gu.patch(model):
+        assert torch.equal(model.generate(ids, **options), expected)
+
+
+def test_what_a_gpt2_is_left_with_is_named(capsys):
+    gu.patch(_gpt2(attn_implementation="eager", output_attentions=True))
+    assert "its attention stays: it is to return its weights" in capsys.readouterr().out

@@ -65,8 +65,9 @@ def patch(model: nn.Module) -> Patch:
     Changed are, wherever they stand in the model: nn.LayerNorm; activations that compute either
     gelu, whatever their name; attention as nanoGPT writes it out (c_attn, n_head, c_proj), after a
     trial on random input; and every module whose own forward calls F.layer_norm, F.gelu,
-    F.cross_entropy or F.scaled_dot_product_attention. Of a Hugging Face model also its attention
-    interface and its loss. Parameters, their names, hooks, checkpointing and train/eval stay.
+    F.cross_entropy or F.scaled_dot_product_attention. Of a Hugging Face GPT-2 also its attention
+    and its loss; queries at padding see then what they see under "sdpa". Parameters, their names,
+    hooks, checkpointing and train/eval stay.
 
     Loss and gradients are the same up to rounding; attention dropout draws other numbers. What an
     op does not take (an attention mask, float64, another device) runs on torch as before.

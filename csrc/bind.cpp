@@ -14,6 +14,7 @@
 #include "gelu.h"
 #include "isa.h"
 #include "layer_norm.h"
+#include "made.h"
 #include "pages.h"
 #include "parallel.h"
 
@@ -36,7 +37,7 @@ void bind_platform(py::module_& m) {
     return names;
   });
   m.def("usable_threads", [] { return usable_threads(); });
-  py::class_<Pages>(m, "Pages", py::buffer_protocol())
+  py::class_<Pages>(m, "Pages", py::buffer_protocol(), py::custom_type_setup(export_buffer_of_made))
       .def(py::init<std::size_t>())
       .def_buffer([](const Pages& pages) {
         return py::buffer_info(static_cast<unsigned char*>(pages.begin()),

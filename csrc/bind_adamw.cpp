@@ -8,6 +8,7 @@
 
 #include "adamw.h"
 #include "dlpack.h"
+#include "made.h"
 
 namespace py = pybind11;
 
@@ -225,7 +226,7 @@ void bind_adamw_tensors(py::module_& m) {
   py::class_<AdamWTensors>(m, "AdamWTensors")
       .def(py::init<const py::capsule&, py::tuple, py::object, const py::list&,
                     std::vector<std::int64_t>>())
-      .def("look", &AdamWTensors::look);
+      .def("look", method(&AdamWTensors::look));
 }
 
 }  // namespace groundup

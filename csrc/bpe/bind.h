@@ -11,6 +11,7 @@
 
 #include "bpe/count.h"
 #include "bpe/split.h"
+#include "made.h"
 
 namespace groundup {
 
@@ -21,36 +22,6 @@ void bind_bpe_encoder(py::module_& m);  // bind_encode.cpp
 void bind_bpe_decoder(py::module_& m);  // bind_decode.cpp
 
 using bpe::Text;
-
-// What __init__ made. pybind11 hands out memory that nothing was built in for an object that
-// comes from __new__ alone.
-template <class T>
-T& made(const py::handle& self) {
-  if (!py::isinstance<T>(self))
-    throw py::type_error("self: expected a " +
-                         py::type::of<T>().attr("__name__").template cast<std::string>() +
-                         ", got " + std::string(Py_TYPE(self.ptr())->tp_name) + ".");
-  auto* instance = reinterpret_cast<py::detail::instance*>(self.ptr());
-  if (!instance->get_value_and_holder().holder_constructed())
-    throw py::type_error(std::string(Py_TYPE(self.ptr())->tp_name) +
-                         ": expected one made by calling it, got one from __new__ alone, which "
-                         "holds nothing.");
-  return py::cast<T&>(self);
-}
-
-// A method as a function of `self` that asks `made` first.
-template <class T, class R, class... Arguments>
-auto method(R (T::*call)(Arguments...)) {
-  return [call](const py::handle& self, Arguments... arguments) {
-    return (made<T>(self).*call)(std::forward<Arguments>(arguments)...);
-  };
-}
-template <class T, class R, class... Arguments>
-auto method(R (T::*call)(Arguments...) const) {
-  return [call](const py::handle& self, Arguments... arguments) {
-    return (made<T>(self).*call)(std::forward<Arguments>(arguments)...);
-  };
-}
 
 inline std::vector<std::string> token_bytes(const py::sequence& tokens) {
   const auto held = py::reinterpret_steal<py::object>(

@@ -33,3 +33,9 @@ def test_an_unknown_name_is_refused_with_the_names_that_exist() -> None:
     done = isa_under("sse9")
     assert done.returncode != 0
     assert "GROUNDUP_ISA: expected baseline, avx2 or avx512, got 'sse9'." in done.stderr
+
+
+def test_what_new_alone_made_is_refused_in_a_sentence() -> None:
+    hollow = core.AdamWTensors.__new__(core.AdamWTensors)
+    with pytest.raises(TypeError, match="AdamWTensors: expected one made by calling it, got one"):
+        hollow.look([{"params": []}], {}, 0, [[]] * 5, [], [])

@@ -13,7 +13,8 @@ def empty_large(like: Tensor) -> Tensor:
     """A contiguous CPU tensor of the shape and dtype of `like`, which has at least LARGE_BYTES.
 
     Its contents are arbitrary, or NaN where torch is told to fill its own new tensors. Its storage
-    cannot be resized. Raises MemoryError.
+    cannot be resized: as with a tensor from NumPy, resize_ to more raises and leaves a tensor whose
+    shape is wrong. Raises MemoryError.
     """
     memory = torch.frombuffer(core.Pages(like.nbytes), dtype=like.dtype)
     # Not memory.view: what autograd is given should be nobody's view.

@@ -6,9 +6,9 @@ STAMP := $(VENV)/.groundup-demo
 STAMP_TEST := $(VENV)/.groundup-test
 NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh csrc/bpe/*.cpp csrc/bpe/*.h)
 CPP := $(filter %.cpp %.h %.cu %.cuh,$(NATIVE))
-BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt cmake/cuda.cmake constraints.txt $(NATIVE)
+BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt cmake/cuda.cmake cmake/sanitize.cmake constraints.txt $(NATIVE)
 
-.PHONY: demo test test-full bench lint format clean
+.PHONY: demo test test-full sanitize bench lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "groundup needs Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -31,6 +31,9 @@ test: $(STAMP_TEST) lint  ## lint and every test that is not slow
 
 test-full: $(STAMP_TEST)  ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+sanitize: $(STAMP_TEST)  ## the native core under the compiler's sanitizers
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/sanitize.py
 
 bench: $(STAMP_TEST)  ## every benchmark; writes benchmarks/results/
 	$(BIN)/groundup bench

@@ -83,7 +83,9 @@ GROUNDUP_INLINE vfloat sqrt(vfloat x) {
 
 GROUNDUP_INLINE vfloat abs(vfloat x) { return (vfloat)((vuint)x & 0x7fffffffu); }
 
-// -- memory. No alignment is needed; nothing outside the lanes named is touched.
+// -- memory. No alignment is needed; nothing outside the lanes named is touched. Sanitizers cannot
+// look into intrinsics: for them GROUNDUP_PLAIN_MEMORY is set, and the same bytes are touched in
+// C++ (cmake/sanitize.cmake).
 
 GROUNDUP_INLINE vfloat load(const float* p, Full) {
   vfloat x;
@@ -92,7 +94,7 @@ GROUNDUP_INLINE vfloat load(const float* p, Full) {
 }
 
 GROUNDUP_INLINE vfloat load(const float* p, First lanes, vfloat rest = vfloat{}) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(GROUNDUP_PLAIN_MEMORY)
   return (vfloat)_mm512_mask_loadu_ps((__m512)rest, (__mmask16)((1u << lanes.n) - 1), p);
 #else
   for (int i = 0; i < lanes.n; ++i) rest[i] = p[i];
@@ -104,7 +106,7 @@ GROUNDUP_INLINE vfloat load(const float* p, Full lanes, vfloat) { return load(p,
 GROUNDUP_INLINE void store(float* p, vfloat x, Full) { __builtin_memcpy(p, &x, sizeof x); }
 
 GROUNDUP_INLINE void store(float* p, vfloat x, First lanes) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(GROUNDUP_PLAIN_MEMORY)
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes.n) - 1), (__m512)x);
 #else
   for (int i = 0; i < lanes.n; ++i) p[i] = x[i];
@@ -148,7 +150,7 @@ GROUNDUP_INLINE vfloat load(const bfloat16* p, Full lanes, vfloat) { return load
 
 GROUNDUP_INLINE vfloat load(const bfloat16* p, First lanes, vfloat rest = vfloat{}) {
   vhalf x = narrow(rest);
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(GROUNDUP_PLAIN_MEMORY)
   x = (vhalf)_mm256_mask_loadu_epi16((__m256i)x, (__mmask16)((1u << lanes.n) - 1), p);
 #else
   for (int i = 0; i < lanes.n; ++i) x[i] = p[i].bits;
@@ -163,7 +165,7 @@ GROUNDUP_INLINE void store(bfloat16* p, vfloat x, Full) {
 
 GROUNDUP_INLINE void store(bfloat16* p, vfloat x, First lanes) {
   const vhalf bits = narrow(x);
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(GROUNDUP_PLAIN_MEMORY)
   _mm256_mask_storeu_epi16(p, (__mmask16)((1u << lanes.n) - 1), (__m256i)bits);
 #else
   for (int i = 0; i < lanes.n; ++i) p[i].bits = bits[i];
@@ -175,7 +177,9 @@ GROUNDUP_INLINE void store(bfloat16* p, vfloat x, First lanes) {
 // before what follows.
 
 GROUNDUP_INLINE void store_streaming(float* p, vfloat x, Full) {
-#if defined(__AVX512F__)
+#if defined(GROUNDUP_PLAIN_MEMORY)
+  *(vfloat*)p = x;
+#elif defined(__AVX512F__)
   _mm512_stream_ps(p, (__m512)x);
 #elif defined(__AVX2__)
   _mm256_stream_ps(p, (__m256)x);
@@ -187,7 +191,9 @@ GROUNDUP_INLINE void store_streaming(float* p, vfloat x, Full) {
 }
 
 GROUNDUP_INLINE void store_streaming(bfloat16* p, vfloat x, Full) {
-#if defined(__AVX512F__)
+#if defined(GROUNDUP_PLAIN_MEMORY)
+  *(vhalf*)p = narrow(x);
+#elif defined(__AVX512F__)
   _mm256_stream_si256((__m256i*)p, (__m256i)narrow(x));
 #elif defined(__AVX2__)
   _mm_stream_si128((__m128i*)p, (__m128i)narrow(x));

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 from compare import assert_error_like_eager
-from models.nanogpt import NanoGPT, NewGELU
+from models.nanogpt import NanoGPT, NewGELU, SelfAttention
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -188,11 +188,80 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-@pytest.mark.parametrize("kind", [_Odd, QuickGELU])
+class _Adapted(SelfAttention):
+    """A low-rank adapter as it begins: at zero."""
+
+    def __init__(self):
+        super().__init__(8, 2, 32, 0.0, False)
+        self.down, self.up = nn.Parameter(torch.randn(8, 2)), nn.Parameter(torch.zeros(2, 8))
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.down @ self.up
+
+
+class _Windowed(SelfAttention):
+    """Its mask is wider than the first few tokens."""
+
+    def __init__(self):
+        super().__init__(8, 2, 32, 0.0, False)
+        self.bias = self.bias.triu(-12)
+
+
+class _Rotating(_Odd):
+    """Another attention, whose projection begins at zero as many train it."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.c_proj.weight)
+        nn.init.zeros_(self.c_proj.bias)
+
+
+@pytest.mark.parametrize("kind", [_Odd, _Adapted, _Windowed, _Rotating, QuickGELU])
 def test_what_only_looks_alike_is_left_alone(kind):
     model = nn.Sequential(kind(), nn.LayerNorm(8))
     gu.patch(model)
     assert type(model[0]) is kind
+
+
+def test_attention_that_is_not_plain_is_named(capsys):
+    model = nn.Sequential(_Windowed(), nn.LayerNorm(8))
+    gu.patch(model)
+    assert "0: left as it is: built as causal attention, and a trial" in capsys.readouterr().out
+
+
+def test_attention_weights_that_somebody_reads_are_still_there_to_read():
+    attention = SelfAttention(8, 2, 32, 0.0, False)
+    attention.attn_dropout.register_forward_hook(lambda module, given, out: None)
+    with pytest.raises(ValueError, match="found nothing in SelfAttention"):
+        gu.patch(attention)
+
+
+def test_attention_with_wrapped_projections_and_no_dropout_is_patched():
+    class Wrapped(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base, self.up = base, nn.Parameter(torch.randn(base.out_features, 1))
+
+        def forward(self, x):
+            return self.base(x) + x[..., :1] * self.up[:, 0]
+
+    attention = SelfAttention(8, 2, 32, 0.0, False).train()
+    attention.c_attn, attention.attn_dropout = Wrapped(attention.c_attn), nn.Identity()
+    x = torch.randn(2, 20, 8)
+    expected = attention(x)
+    with gu.patch(attention):
+        torch.testing.assert_close(attention(x), expected)
+    attention.attn_dropout = nn.Dropout(0.5).eval()
+    with gu.patch(attention):
+        torch.testing.assert_close(attention(x), expected)
+
+
+def test_a_patched_model_on_the_meta_device_tells_its_shapes():
+    with torch.device("meta"):
+        model = NanoGPT(flash=True)
+    with gu.patch(model):
+        ids = torch.zeros(2, 5, dtype=torch.int64, device="meta")
+        assert model(ids, ids)[1].shape == ()
 
 
 def test_a_forward_that_somebody_replaced_is_left_and_named(capsys):

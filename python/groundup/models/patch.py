@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from groundup.models.patch_huggingface import patch_huggingface
-from groundup.models.patch_modules import gelu_form, is_causal_attention, swap, swapped_from
+from groundup.models.patch_modules import swap, swapped_from
+from groundup.models.patch_trial import gelu_form, is_causal_attention
 from groundup.models.redirect import REDIRECTED
 
 
@@ -90,9 +91,11 @@ def patch(model: nn.Module) -> Patch:
             already += 1
             continue
         recipe = _recipe(module)
-        if recipe is None:
-            continue
         where = name or type(module).__name__
+        if recipe is None:
+            if _looks_like_nanogpt_attention(module):
+                done.left.append((where, _NOT_PLAIN))
+            continue
         if "forward" in vars(module):
             done.left.append((where, "left as it is: its forward was replaced by somebody else"))
             continue
@@ -109,6 +112,9 @@ def patch(model: nn.Module) -> Patch:
         done.left.append((type(model).__name__, "is patched already"))
     print(done)
     return done
+
+
+_NOT_PLAIN = "left as it is: built as causal attention, and a trial did not give the same"
 
 
 def _swap(module: nn.Module, recipe: str) -> Callable[[], None]:

@@ -8,7 +8,6 @@ to change back is to assign the old class.
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 import groundup as gu
@@ -67,7 +66,7 @@ def _forward(base: type[nn.Module], recipe: str) -> Forward:
     if kind == "gelu":
         return _gelu_tanh if detail == "tanh" else _gelu
     if kind == "causal_attention":
-        return _attention
+        return attention
     return _redirected(base, tuple(detail.split(",")))
 
 
@@ -83,12 +82,13 @@ def _gelu_tanh(self: nn.Module, input: Tensor) -> Tensor:
     return gu.gelu(input, approximate="tanh")
 
 
-def _attention(self: Any, x: Tensor) -> Tensor:
+def attention(self: Any, x: Tensor) -> Tensor:
     # (B, T, 3C) -> three (B, H, T, D) views; the op takes any strides. Not unflatten: its super()
     # cannot be traced under the Redirect of a module above.
     heads = self.c_attn(x).view(*x.shape[:2], 3, self.n_head, -1)
     query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-    dropout_p = self.attn_dropout.p if self.training else 0.0
+    dropout = self.attn_dropout
+    dropout_p = dropout.p if dropout.training and type(dropout) is nn.Dropout else 0.0
     mixed = gu.causal_attention(query, key, value, dropout_p=dropout_p)
     out: Tensor = self.resid_dropout(self.c_proj(mixed.transpose(1, 2).flatten(2)))
     return out
@@ -102,47 +102,3 @@ def _redirected(base: type[nn.Module], names: tuple[str, ...]) -> Forward:
             return original(self, *args, **kwargs)
 
     return forward
-
-
-@torch.no_grad()
-def gelu_form(module: nn.Module) -> str | None:
-    """Which gelu the module computes, "tanh" or "none", found by its values; None if neither."""
-    x = torch.linspace(-30.0, 30.0, 1201, dtype=torch.float64)
-    try:
-        y = module.forward(x)
-    except (TypeError, ValueError, RuntimeError):  # it takes something else: no plain activation
-        return None
-    for form in ("tanh", "none"):
-        exact = nn.functional.gelu(x, approximate=form)
-        if isinstance(y, Tensor) and y.shape == x.shape and torch.allclose(y, exact, 1e-7, 1e-7):
-            return form
-    return None
-
-
-@torch.no_grad()
-def is_causal_attention(module: Any) -> bool:
-    """Whether `_attention` gives what the module's own forward gives, tried on random input."""
-    weight = module.c_attn.weight
-    if weight.is_meta:
-        return False
-    n_embd = weight.shape[1] if isinstance(module.c_attn, nn.Linear) else weight.shape[0]
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 7, n_embd, generator=generator).to(weight.device, weight.dtype)
-    modes = [(each, each.training) for each in module.modules()]
-    for each, _ in modes:
-        each.training = False
-    try:
-        theirs = module.forward(x)
-        ours = _attention(module, x)
-    except (TypeError, ValueError, RuntimeError, AttributeError):
-        return False
-    finally:
-        for each, training in modes:
-            each.training = training
-    tolerance = 1e-5 if weight.dtype in (torch.float32, torch.float64) else 2e-2
-    scale = theirs.abs().amax().item() if isinstance(theirs, Tensor) and theirs.numel() else 1.0
-    return (
-        isinstance(theirs, Tensor)
-        and theirs.shape == ours.shape
-        and torch.allclose(ours, theirs, tolerance, tolerance * scale)
-    )

@@ -41,7 +41,9 @@ def _cross_entropy(
         label_smoothing=label_smoothing,
     )
     # torch's loss of half precision logits is float32 under autocast only.
-    return loss if torch.is_autocast_enabled(input.device.type) else loss.to(input.dtype)
+    kind = input.device.type
+    mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return loss if mixed else loss.to(input.dtype)
 
 
 # op: (torch's function, ours with torch's arguments)

@@ -123,6 +123,7 @@ LAYOUTS = {
     "columns_of_a_wider": lambda x: torch.cat([x, x, x], 1)[:, x.shape[1] : 2 * x.shape[1]],
     "expanded_row": lambda x: x[:1].expand_as(x),
     "expanded_class": lambda x: x[:, :1].expand_as(x),
+    "sliding_windows": lambda x: x.reshape(-1)[: sum(x.shape) - 1].unfold(0, x.shape[1], 1),
     "misaligned": lambda x: torch.cat([x.new_zeros(1), x.reshape(-1)])[1:].view_as(x),
 }
 

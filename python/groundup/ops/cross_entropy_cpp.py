@@ -113,7 +113,10 @@ def _backward(
     if weight is not None:
         weight = weight.to(torch.float32).contiguous()
         weight_pointer = gate.address("weight", weight)
-    dlogits = empty_large(input) if input.nbytes >= LARGE_BYTES else torch.empty_like(input)
+    if input.nbytes >= LARGE_BYTES:
+        dlogits = empty_large(input)
+    else:  # rows that overlap, as unfold makes them, would pass their order of strides on
+        dlogits = torch.empty_like(input, memory_format=torch.contiguous_format)
     lse = statistics.data_ptr()
     core.cross_entropy_backward_cpu(
         input.data_ptr() or gate.address("input", input),

@@ -73,19 +73,20 @@ def test_several_ops_in_one_choice():
 
 def test_a_bare_name_applies_where_the_form_exists_and_lists_the_rest():
     with pytest.warns(dispatch.ImplementationWarning, match="no such implementation of") as seen:
-        choice = gu.use("reference")
+        choice = gu.use("triton")
     with choice:
-        having = {op for op, names in dispatch.IMPLEMENTATIONS.items() if "reference" in names}
-        assert dispatch.forced == dict.fromkeys(having, "reference")
+        having = {op for op, names in dispatch.IMPLEMENTATIONS.items() if "triton" in names}
+        assert dispatch.forced == dict.fromkeys(having, "triton")
         assert set(choice.without) == set(dispatch.IMPLEMENTATIONS) - having
         assert "gelu" in choice.without
         assert all(op in str(seen[0].message) for op in choice.without)
         assert seen[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with gu.use("torch") as choice:
-            assert choice.without == ()
-            assert set(dispatch.forced) == set(dispatch.IMPLEMENTATIONS)
+        for name in ("torch", "reference"):
+            with gu.use(name) as choice:
+                assert choice.without == ()
+                assert dispatch.forced == dict.fromkeys(dispatch.IMPLEMENTATIONS, name)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_bare_name_applies_where_the_form_exists_and_lists_the_rest():
     [
         ("fast", "implementation 'fast' does not exist; there are reference, cpp, cuda, triton"),
         ("softmax=cpp", "op 'softmax' does not exist; there are cross_entropy, causal_attention"),
-        ("gelu=triton", "gelu has no implementation 'triton'; it has cpp, torch"),
+        ("gelu=triton", "gelu has no implementation 'triton'; it has cpp, torch, reference"),
         (
             "cross_entropy=",
             "cross_entropy has no implementation ''; it has cpp, torch, cuda, triton",
@@ -117,12 +118,47 @@ def test_a_forced_kernel_that_cannot_run_raises_why(dtype):
         gu.cross_entropy(LOGITS.to(dtype), TARGET)
 
 
-def test_the_reference_raises_where_it_cannot_see_values():
-    with (
-        gu.use("cross_entropy=reference"),
-        pytest.raises(RuntimeError, match="cannot run: it computes with NumPy"),
-    ):
-        gu.cross_entropy(LOGITS.to("meta"), TARGET.to("meta"))
+META, Q = LOGITS.to("meta"), torch.zeros(1, 2, 3, 4, device="meta")
+REFERENCES = {
+    "cross_entropy": lambda: gu.cross_entropy(META, TARGET.to("meta")),
+    "causal_attention": lambda: gu.causal_attention(Q, Q, Q),
+    "causal_attention_varlen": lambda: gu.causal_attention_varlen(
+        Q[0], Q[0], Q[0], torch.tensor([0, 2])
+    ),
+    "decode_attention": lambda: gu.decode_attention(Q, Q, Q),
+    "layer_norm": lambda: gu.layer_norm(META, 7),
+    "gelu": lambda: gu.gelu(META),
+}
+
+
+def test_every_op_has_a_reference():
+    having = {op for op, names in dispatch.IMPLEMENTATIONS.items() if "reference" in names}
+    assert having == set(dispatch.IMPLEMENTATIONS) == {*REFERENCES, "adamw"}
+
+
+@pytest.mark.parametrize("op", REFERENCES)
+def test_the_reference_raises_where_it_cannot_see_values(op):
+    message = rf"^{op}=reference is forced .* cannot run: it computes with NumPy"
+    with gu.use(f"{op}=reference"), pytest.raises(RuntimeError, match=message):
+        REFERENCES[op]()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: gu.cross_entropy(t, torch.zeros(3, dtype=torch.int64)),
+        lambda t: gu.causal_attention(*[t.view(1, 1, 3, 5)] * 3),
+        lambda t: gu.causal_attention_varlen(*[t.view(3, 1, 5)] * 3, torch.tensor([0, 3])),
+        lambda t: gu.decode_attention(*[t.view(1, 1, 3, 5)] * 3),
+        lambda t: gu.layer_norm(t, 5),
+        gu.gelu,
+    ],
+)
+def test_the_reference_reads_no_memory_that_was_released(call):
+    released = torch.zeros(3, 5)
+    released.untyped_storage().resize_(0)
+    with gu.use("reference"), pytest.raises(ValueError, match="expected a tensor with memory"):
+        call(released)
 
 
 def run_python(code, **environment):
@@ -148,7 +184,7 @@ REPORT = """
 def test_the_environment_forces(text):
     done = run_python(REPORT, GROUNDUP_IMPL=text)
     assert done.stdout.strip() == "[('cross_entropy', 'reference')] 1.3863", done.stderr
-    assert ("no such implementation of" in done.stderr) == (text == "reference")
+    assert "no such implementation of" not in done.stderr
 
 
 def test_a_wrong_environment_raises_and_names_the_variable():

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as torch_sdpa
 
 from groundup.ops import dispatch, gate, native
+from groundup.ops.arrays import attention_arrays, expect_plain
 from groundup.ops.attention_check import (
     autocast,
     check_options,
@@ -89,8 +90,7 @@ def decode_attention(
     elif name == "cpp" and reason is not None:
         raise dispatch.cannot(_OP, "cpp", reason)
     if name == "reference":
-        if not plain:
-            raise dispatch.cannot(_OP, name, "it computes with NumPy, which needs plain tensors")
+        expect_plain(_OP, plain)
         begin, end = _spans(key_cache, lengths, cache_leftpad)
         return _reference(query, key_cache, value_cache, begin, end, options)
     if name == "cpp" and plain:
@@ -197,8 +197,7 @@ def _reference(
     options: _Options,
 ) -> Tensor:
     dispatch.note(_OP, "reference")
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    q, k, v = (each.detach().to("cpu", dtype).numpy() for each in (query, key, value))
+    q, k, v = attention_arrays(query, key, value)
     out = reference.decode(
         q,
         k,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, gate
+from groundup.ops.arrays import attention_arrays, expect_plain
 from groundup.ops.attention_torch import Options
 from groundup.reference import attention as reference
 
@@ -21,21 +22,10 @@ def causal_attention_reference(
     plain: bool,
 ) -> Tensor:
     """In query's dtype, computed in float32 or better. Drops the weights that the kernel drops."""
-    if not plain:
-        raise dispatch.cannot(
-            _OP,
-            "reference",
-            "it computes with NumPy, which torch.compile, dispatch modes and meta tensors hide the "
-            "values from",
-        )
+    expect_plain(_OP, plain)
     apply = _Attention.apply
     out: Tensor = apply(query, key, value, dropout_key, options)  # type: ignore[no-untyped-call]
     return out
-
-
-def _arrays(*tensors: Tensor) -> list[Any]:
-    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-    return [tensor.detach().to("cpu", dtype).numpy() for tensor in tensors]
 
 
 def _flags(query: Tensor, key: Tensor, dropout_key: Tensor | None, options: Options) -> Any:
@@ -64,7 +54,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(query, key, value, dropout_key)
         ctx.options = options
         flags = _flags(query, key, dropout_key, options)
-        out = reference.attention(*_arrays(query, key, value), **flags)
+        out = reference.attention(*attention_arrays(query, key, value), **flags)
         return torch.from_numpy(out).to(query.device, query.dtype)
 
     @staticmethod
@@ -87,7 +77,9 @@ class _Backward(torch.autograd.Function):
         options: Options,
     ) -> tuple[Tensor, ...]:
         flags = _flags(query, key, dropout_key, options)
-        gradients = reference.attention_backward(*_arrays(dout, query, key, value), **flags)
+        gradients = reference.attention_backward(
+            *attention_arrays(dout, query, key, value), **flags
+        )
         return tuple(torch.from_numpy(each).to(query.device, query.dtype) for each in gradients)
 
     @staticmethod

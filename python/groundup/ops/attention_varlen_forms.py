@@ -8,6 +8,7 @@ from torch import Tensor
 
 from groundup.ops import attention_torch as single
 from groundup.ops import dispatch, gate
+from groundup.ops.arrays import attention_arrays, expect_plain
 from groundup.reference import attention_ragged as reference
 
 _OP = "causal_attention_varlen"
@@ -83,13 +84,7 @@ def causal_attention_varlen_reference(
     plain: bool,
 ) -> Tensor:
     """In query's dtype, computed in float32 or better. Drops the weights that the kernel drops."""
-    if not plain:
-        raise dispatch.cannot(
-            _OP,
-            "reference",
-            "it computes with NumPy, which torch.compile, dispatch modes and meta tensors hide the "
-            "values from",
-        )
+    expect_plain(_OP, plain)
     starts = (
         rows_of("cu_seqlens_q", cu_seqlens_q, query.shape[0]),
         rows_of("cu_seqlens_k", cu_seqlens_k, key.shape[0]),
@@ -107,11 +102,6 @@ def causal_attention_varlen_reference(
     return out
 
 
-def _arrays(*tensors: Tensor) -> list[Any]:
-    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-    return [tensor.detach().to("cpu", dtype).numpy() for tensor in tensors]
-
-
 class _Documents(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -120,7 +110,7 @@ class _Documents(torch.autograd.Function):
         dispatch.note(_OP, "reference")
         ctx.save_for_backward(query, key, value)
         ctx.starts, ctx.flags = starts, flags
-        out = reference.varlen(*_arrays(query, key, value), *starts, **flags)
+        out = reference.varlen(*attention_arrays(query, key, value), *starts, **flags)
         return torch.from_numpy(out).to(query.device, query.dtype)
 
     @staticmethod
@@ -136,7 +126,7 @@ class _Backward(torch.autograd.Function):
     def forward(
         ctx: Any, dout: Tensor, query: Tensor, key: Tensor, value: Tensor, starts: Any, flags: Any
     ) -> tuple[Tensor, ...]:
-        arrays = _arrays(dout, query, key, value)
+        arrays = attention_arrays(dout, query, key, value)
         gradients = reference.varlen_backward(*arrays, *starts, **flags)
         return tuple(torch.from_numpy(each).to(query.device, query.dtype) for each in gradients)
 

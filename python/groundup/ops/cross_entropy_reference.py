@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, gate
+from groundup.ops.arrays import array, computing_dtype, expect_plain
 from groundup.ops.cross_entropy_torch import REDUCTIONS, Options, check_target
 from groundup.reference import cross_entropy as reference
 
@@ -14,13 +15,7 @@ def cross_entropy_reference(
     input: Tensor, target: Tensor, weight: Tensor | None, options: Options, plain: bool
 ) -> Tensor:
     """The loss in float32, or float64 for float64 input, computed in that dtype."""
-    if not plain:
-        raise dispatch.cannot(
-            "cross_entropy",
-            "reference",
-            "it computes with NumPy, which torch.compile, torch.jit.trace, dispatch modes and meta "
-            "tensors hide the values from",
-        )
+    expect_plain("cross_entropy", plain)
     check_target(target, input.shape[1], options[0])
     apply = _CrossEntropy.apply
     loss: Tensor = apply(input, target, weight, options)  # type: ignore[no-untyped-call]
@@ -28,11 +23,11 @@ def cross_entropy_reference(
 
 
 def _arrays(input: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Any, ...]:
-    dtype = torch.promote_types(input.dtype, torch.float32)
+    dtype = computing_dtype(input)
     return (
-        input.detach().to("cpu", dtype).numpy(),
+        array("input", input, dtype),
         target.cpu().numpy(),
-        None if weight is None else weight.detach().to("cpu", dtype).numpy(),
+        None if weight is None else array("weight", weight, dtype),
     )
 
 

@@ -22,9 +22,9 @@ IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "causal_attention": ("cpp", "torch", "reference"),
     "causal_attention_varlen": ("cpp", "torch", "reference"),
     "decode_attention": ("cpp", "torch", "reference"),
-    "layer_norm": ("cpp", "torch"),
-    "gelu": ("cpp", "torch"),
-    "adamw": ("cpp", "torch", "cuda"),
+    "layer_norm": ("cpp", "torch", "reference"),
+    "gelu": ("cpp", "torch", "reference"),
+    "adamw": ("cpp", "torch", "cuda", "reference"),
 }
 NAMES = ("reference", "cpp", "cuda", "triton", "torch")
 

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from groundup.ops import dispatch, gate, native
 from groundup.ops.gelu_cpp import gelu_cpp
+from groundup.ops.gelu_reference import gelu_reference
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -26,6 +27,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         raise TypeError(f"input: expected a floating point dtype, got {input.dtype}")
     if approximate not in ("none", "tanh"):
         raise ValueError(f'approximate: expected "none" or "tanh", got {approximate!r}')
+    if name == "reference":
+        return gelu_reference(input, approximate, gate.admit("gelu", ("input",), input))
     if name != "torch":
         reason = native.why_not(input)
         if reason is None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from groundup.ops import dispatch, gate, native
 from groundup.ops.layer_norm_cpp import layer_norm_cpp
+from groundup.ops.layer_norm_reference import layer_norm_reference
 
 _NAMES = ("input", "weight", "bias")
 
@@ -50,6 +51,9 @@ def layer_norm(
                 f"{name}: expected shape normalized_shape = {shape}, got {tuple(tensor.shape)}"
             )
     forced = dispatch.forced.get("layer_norm")
+    if forced == "reference":
+        plain = gate.admit("layer_norm", _NAMES, input, weight, bias)
+        return layer_norm_reference(input, math.prod(shape), weight, bias, eps, plain)
     if forced != "torch":
         reason = _why_not_cpp(input, weight, bias, shape)
         if reason is None:

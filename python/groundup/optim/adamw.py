@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, native
-from groundup.optim import adamw_cpp, adamw_cuda
+from groundup.optim import adamw_cpp, adamw_cuda, adamw_reference
 from groundup.optim.adamw_cpp import STATE
 
 _OWN = ("max_grad_norm", "zero_grad_after_step", "state_dtype")
@@ -19,6 +19,8 @@ _STATE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _torch_step: Callable[..., Any] = torch.optim.Adam.step
 if getattr(_torch_step, "hooked", False):
     _torch_step = _torch_step.__wrapped__  # type: ignore[attr-defined]
+
+_STEPS: dict[str, Any] = {"cpp": adamw_cpp, "cuda": adamw_cuda, "reference": adamw_reference}
 
 
 class AdamW(torch.optim.AdamW):
@@ -125,7 +127,7 @@ class AdamW(torch.optim.AdamW):
     def _step_on_kernel(self) -> bool:
         """Whether a kernel did it; raises where one is forced and cannot."""
         forced = dispatch.forced.get("adamw")
-        kernel = adamw_cuda if forced == "cuda" else adamw_cpp
+        kernel = _STEPS.get(forced or "cpp", adamw_cpp)
         if forced == "torch" or torch.compiler.is_compiling():
             return False
         try:

@@ -50,9 +50,7 @@ def step(optimizer: Any) -> None:
     Raises Unfit before anything is changed.
     """
     groups = optimizer.param_groups
-    for group in groups:
-        if group["capturable"] or group["differentiable"]:
-            raise Unfit("it takes neither capturable=True nor differentiable=True")
+    refuse_graphs(groups)
     table: Table | None = optimizer._table
     grads = None if table is None else table.look(optimizer)
     copied: list[tuple[Tensor, Tensor]] = []
@@ -94,6 +92,13 @@ def step(optimizer: Any) -> None:
                 for original, copy in copied:
                     original.copy_(copy)
             increment_version(grads)
+
+
+def refuse_graphs(groups: list[dict[str, Any]]) -> None:
+    """Unfit for a step that is to be captured or differentiated."""
+    for group in groups:
+        if group["capturable"] or group["differentiable"]:
+            raise Unfit("it takes neither capturable=True nor differentiable=True")
 
 
 def read(optimizer: Any, place: Place) -> tuple["Table", list[Tensor], list[tuple[Tensor, Tensor]]]:

@@ -14,7 +14,7 @@ from torch.autograd.graph import increment_version
 
 from groundup.ops import device, dispatch
 from groundup.ops.device import DTYPES
-from groundup.optim.adamw_cpp import Place, Table, Unfit, read
+from groundup.optim.adamw_cpp import Place, Table, Unfit, read, refuse_graphs
 
 
 def _kind_of(param: torch.dtype, moment: torch.dtype | None, amsgrad: bool) -> int:
@@ -31,9 +31,8 @@ def step(optimizer: Any) -> None:
     """
     if device.missing is not None:
         raise Unfit(device.missing)
+    refuse_graphs(optimizer.param_groups)
     for group in optimizer.param_groups:
-        if group["capturable"] or group["differentiable"]:
-            raise Unfit("it takes neither capturable=True nor differentiable=True")
         for param in group["params"]:
             if (reason := device.why_not_device(param, name="a parameter")) is not None:
                 raise Unfit(reason)

@@ -2,15 +2,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 
 #include "bpe/bind.h"
 #include "bpe/encode.h"
+#include "bpe/pieces.h"
 #include "bpe/threads.h"
 
 namespace groundup {
 namespace {
 
 using bpe::IdBuffer;
+using bpe::Piece;
+using bpe::Pieces;
+
+// Bytes that a thread takes at a time: the ids of so many stay in its cache until a list is made.
+constexpr std::size_t kGroupBytes = std::size_t{1} << 16;
 
 py::array_t<std::uint32_t> ids_to_numpy(IdBuffer&& ids) {
   const auto n = static_cast<py::ssize_t>(ids.size());
@@ -29,11 +36,11 @@ class Ints {
   }
   Ints(const Ints&) = delete;
 
-  py::list list_of(const IdBuffer& ids) {
-    py::list list(ids.size());
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      PyObject*& each = ints_[ids.data()[i]];
-      if (each == nullptr) each = PyLong_FromUnsignedLong(ids.data()[i]);
+  py::list list_of(const std::uint32_t* ids, std::size_t n) {
+    py::list list(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      PyObject*& each = ints_[ids[i]];
+      if (each == nullptr) each = PyLong_FromUnsignedLong(ids[i]);
       if (each == nullptr) throw py::error_already_set();
       Py_INCREF(each);
       PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), each);
@@ -69,7 +76,10 @@ struct PyEncoder {
     return ids;
   }
 
-  py::list encode(const py::str& text) const { return ints.list_of(ids_of(utf8_of(text))); }
+  py::list encode(const py::str& text) const {
+    const IdBuffer ids = ids_of(utf8_of(text));
+    return ints.list_of(ids.data(), ids.size());
+  }
 
   py::array_t<std::uint32_t> encode_to_numpy(const py::str& text) const {
     return ids_to_numpy(ids_of(utf8_of(text)));
@@ -92,43 +102,100 @@ struct PyEncoder {
     return py::make_tuple(ids_to_numpy(std::move(ids)), offsets);
   }
 
-  std::vector<IdBuffer> batch_ids(const HeldTexts& held, std::size_t threads) const {
-    std::vector<IdBuffer> ids(held.texts.size());
-    bool finished;
-    {
-      const py::gil_scoped_release release;
-      finished = bpe::run_threads(held.texts.size(), threads, interrupted,
-                                  [&](std::size_t item, std::size_t) {
-                                    const Text& text = held.texts[item];
-                                    ids[item].room(text.size / 4);
-                                    encoder.encode(text.begin, text.size, &ids[item]);
-                                  });
+  // A group's ids end to end; ends[i] is where those of its piece i end.
+  struct GroupIds {
+    IdBuffer ids;
+    std::vector<std::size_t> ends;
+  };
+
+  void encode_group(const Pieces::Group& group, GroupIds* out) const {
+    std::size_t n_bytes = 0;
+    for (const Piece& piece : group) n_bytes += piece.size;
+    out->ids.room(n_bytes / 3);
+    for (const Piece& piece : group) {
+      encoder.encode(piece.begin, piece.size, &out->ids);
+      out->ends.push_back(out->ids.size());
     }
-    if (!finished) throw py::error_already_set();
-    return ids;
   }
 
+  // Lists are made under the GIL, by the calling thread, while the others encode.
   py::list encode_batch(const py::sequence& texts, int threads) const {
     const std::size_t n = n_threads(threads);
     const HeldTexts held(texts);
-    const std::vector<IdBuffer> ids = batch_ids(held, n);
-    py::list lists(ids.size());
-    for (std::size_t i = 0; i < ids.size(); ++i) lists[i] = ints.list_of(ids[i]);
-    return lists;
+    std::vector<py::object> lists(held.texts.size());
+    bool finished;
+    {
+      const py::gil_scoped_release release;
+      const Pieces pieces(held.texts, encoder.pattern(), kGroupBytes);
+      std::vector<GroupIds> encoded(pieces.n_groups());
+      finished = bpe::run_in_order(
+          pieces.n_groups(), n, interrupted,
+          [&](std::size_t i, std::size_t) { encode_group(pieces.group(i), &encoded[i]); },
+          [&](std::size_t i) {
+            const GroupIds group = std::move(encoded[i]);  // freed here
+            const py::gil_scoped_acquire gil;
+            std::size_t at = 0, piece = 0;
+            for (const std::size_t end : group.ends) {
+              const std::size_t text = pieces.group(i).first[piece++].text;
+              py::list list = ints.list_of(group.ids.data() + at, end - at);
+              at = end;
+              if (!lists[text]) {
+                lists[text] = std::move(list);
+                continue;
+              }
+              PyObject* const before = lists[text].ptr();
+              const Py_ssize_t size = PyList_GET_SIZE(before);
+              if (PyList_SetSlice(before, size, size, list.ptr()) != 0)
+                throw py::error_already_set();
+            }
+          });
+    }
+    if (!finished) throw py::error_already_set();
+    py::list all(lists.size());
+    for (std::size_t i = 0; i < lists.size(); ++i)
+      all[i] = lists[i] ? std::move(lists[i]) : py::list();
+    return all;
   }
 
   py::tuple encode_batch_to_numpy(const py::sequence& texts, int threads) const {
     const std::size_t n = n_threads(threads);
     const HeldTexts held(texts);
-    const std::vector<IdBuffer> ids = batch_ids(held, n);
-    py::array_t<std::int64_t> ends(static_cast<py::ssize_t>(ids.size()) + 1);
-    std::int64_t total = 0;
-    ends.mutable_at(0) = 0;
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      ends.mutable_at(i + 1) = total += static_cast<std::int64_t>(ids[i].size());
-    py::array_t<std::uint32_t> all(total);
-    std::uint32_t* out = all.mutable_data();
-    for (const IdBuffer& some : ids) out = std::copy_n(some.data(), some.size(), out);
+    py::array_t<std::int64_t> ends(static_cast<py::ssize_t>(held.texts.size()) + 1);
+    std::int64_t* const text_ends = ends.mutable_data();
+    std::fill_n(text_ends, ends.size(), std::int64_t{0});
+    const Pieces pieces(held.texts, encoder.pattern(), kGroupBytes);
+    std::vector<GroupIds> encoded(pieces.n_groups());
+    bool finished;
+    {
+      const py::gil_scoped_release release;
+      finished = bpe::run_threads(
+          pieces.n_groups(), n, interrupted,
+          [&](std::size_t i, std::size_t) { encode_group(pieces.group(i), &encoded[i]); });
+    }
+    if (!finished) throw py::error_already_set();
+    std::vector<std::size_t> begins{0};
+    for (std::size_t i = 0; i < encoded.size(); ++i) {
+      std::size_t at = 0, piece = 0;
+      for (const std::size_t end : encoded[i].ends) {
+        const std::size_t text = pieces.group(i).first[piece++].text;
+        text_ends[text + 1] += static_cast<std::int64_t>(end - at);
+        at = end;
+      }
+      begins.push_back(begins.back() + at);
+    }
+    std::partial_sum(text_ends, text_ends + ends.size(), text_ends);
+    py::array_t<std::uint32_t> all(static_cast<py::ssize_t>(begins.back()));
+    std::uint32_t* const out = all.mutable_data();
+    {
+      // On all threads as well: the memory is fresh, and a page's first touch costs more than
+      // what is written to it.
+      const py::gil_scoped_release release;
+      bpe::run_threads(
+          encoded.size(), n, [] { return false; },
+          [&](std::size_t i, std::size_t) {
+            std::copy_n(encoded[i].ids.data(), encoded[i].ids.size(), out + begins[i]);
+          });
+    }
     return py::make_tuple(all, ends);
   }
 

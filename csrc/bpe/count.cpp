@@ -98,46 +98,20 @@ std::uint64_t ChunkTable::add_text(const std::uint8_t* text, std::size_t n, Patt
 
 bool ChunkCounts::add_texts(const std::vector<Text>& texts, Pattern pattern, std::size_t n_threads,
                             const Interrupted& interrupted) {
-  // Pieces of about kPieceBytes: a long text in several, cut where no chunk changes, or several
-  // short texts in one.
-  struct Piece {
-    Text text;
-    std::uint64_t first;
-  };
-  std::vector<Piece> pieces;
-  std::vector<std::size_t> groups{0};  // group g is pieces[groups[g], groups[g + 1])
-  std::size_t group_bytes = 0;
-  std::uint64_t position = position_;
-  for (const Text& text : texts) {
-    for (std::size_t at = 0; at < text.size;) {
-      const std::size_t cut = text.size - at <= kPieceBytes
-                                  ? text.size
-                                  : find_cut(pattern, text.begin, at + kPieceBytes, text.size);
-      pieces.push_back({{text.begin + at, cut - at}, position + at});
-      group_bytes += cut - at;
-      at = cut;
-      if (group_bytes < kPieceBytes) continue;
-      groups.push_back(pieces.size());
-      group_bytes = 0;
-    }
-    position += text.size;
-  }
-  if (groups.back() != pieces.size()) groups.push_back(pieces.size());
-
-  n_threads = std::max<std::size_t>(1, std::min(n_threads, groups.size() - 1));
+  const Pieces pieces(texts, pattern, kPieceBytes);
+  n_threads = std::max<std::size_t>(1, std::min(n_threads, pieces.n_groups()));
   if (tables_.size() < n_threads) tables_.resize(n_threads);
   std::vector<std::uint64_t> n_found(n_threads);
   listed_ = false;
   const bool finished = run_threads(
-      groups.size() - 1, n_threads, interrupted, [&](std::size_t g, std::size_t thread) {
-        for (std::size_t i = groups[g]; i < groups[g + 1]; ++i) {
-          const auto& [text, first] = pieces[i];
-          n_found[thread] += tables_[thread].add_text(text.begin, text.size, pattern, first);
-        }
+      pieces.n_groups(), n_threads, interrupted, [&](std::size_t group, std::size_t thread) {
+        for (const Piece& piece : pieces.group(group))
+          n_found[thread] += tables_[thread].add_text(piece.begin, piece.size, pattern,
+                                                      position_ + piece.position);
       });
   for (const std::uint64_t found : n_found) n_chunks_ = checked_sum(n_chunks_, found);
-  n_bytes_ = checked_sum(n_bytes_, position - position_);
-  position_ = position;
+  n_bytes_ = checked_sum(n_bytes_, pieces.n_bytes());
+  position_ += pieces.n_bytes();
   return finished;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bpe/chunk_key.h"
+#include "bpe/pieces.h"
 #include "bpe/split.h"
 #include "bpe/threads.h"
 
@@ -57,11 +58,6 @@ class ChunkTable {
   std::vector<Entry> entries_;
   std::size_t size_ = 0;
   std::vector<std::uint8_t> long_bytes_;
-};
-
-struct Text {
-  const std::uint8_t* begin;
-  std::size_t size;
 };
 
 class ChunkCounts {

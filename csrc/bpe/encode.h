@@ -75,6 +75,7 @@ class Encoder {
   void encode_chunks(const std::uint8_t* text, const std::int64_t* ends, std::size_t n_chunks,
                      IdBuffer* ids) const;
 
+  Pattern pattern() const noexcept { return pattern_; }
   std::size_t n_tokens() const noexcept { return tokens_.size(); }
   const std::string& token(std::uint32_t id) const { return tokens_[id]; }
 

@@ -93,4 +93,75 @@ bool run_threads(std::size_t n_items, std::size_t n_threads, const Interrupted& 
   return finished;
 }
 
+bool run_in_order(std::size_t n_items, std::size_t n_threads, const Interrupted& interrupted,
+                  const std::function<void(std::size_t, std::size_t)>& work,
+                  const std::function<void(std::size_t)>& finish) {
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> stop{false};
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<char> worked(n_items);  // these two under the mutex
+  std::exception_ptr failure;
+
+  const auto work_on_next = [&](std::size_t thread) {
+    const std::size_t item = next.fetch_add(1, std::memory_order_relaxed);
+    if (item >= n_items) return false;
+    work(item, thread);
+    const std::lock_guard<std::mutex> lock(mutex);
+    worked[item] = 1;
+    changed.notify_one();
+    return true;
+  };
+  const auto failed = [&] {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!failure) failure = std::current_exception();
+    stop = true;
+    changed.notify_one();
+  };
+
+  std::vector<std::thread> threads;
+  for (std::size_t thread = 1; thread < std::min(n_threads, n_items); ++thread) {
+    try {
+      threads.emplace_back([&, thread] {
+        try {
+          while (!stop.load(std::memory_order_relaxed) && work_on_next(thread)) continue;
+        } catch (...) {
+          failed();
+        }
+      });
+    } catch (const std::system_error&) {  // the machine gives no more threads: go on with fewer
+      break;
+    }
+  }
+
+  bool finished = true;
+  try {
+    auto asked = Clock::now();
+    for (std::size_t item = 0; item < n_items && !stop;) {
+      if (Clock::now() - asked >= kPatience) {
+        if (interrupted()) {
+          finished = false;
+          break;
+        }
+        asked = Clock::now();
+      }
+      std::unique_lock<std::mutex> lock(mutex);
+      const bool ready = worked[item];
+      lock.unlock();
+      if (ready) {
+        finish(item++);
+      } else if (!work_on_next(0)) {
+        lock.lock();
+        changed.wait_for(lock, kPatience, [&] { return worked[item] || failure; });
+      }
+    }
+  } catch (...) {
+    failed();
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  return finished;
+}
+
 }  // namespace groundup::bpe

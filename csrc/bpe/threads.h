@@ -15,4 +15,11 @@ using Interrupted = std::function<bool()>;
 bool run_threads(std::size_t n_items, std::size_t n_threads, const Interrupted& interrupted,
                  const std::function<void(std::size_t item, std::size_t thread)>& work);
 
+// The same, and finish(item) for every item in order, from the calling thread only, while the
+// others go on: for what cannot be done on several threads. The calling thread is one of n_threads
+// and works when nothing waits to be finished, so it answers Ctrl-C between items.
+bool run_in_order(std::size_t n_items, std::size_t n_threads, const Interrupted& interrupted,
+                  const std::function<void(std::size_t item, std::size_t thread)>& work,
+                  const std::function<void(std::size_t item)>& finish);
+
 }  // namespace groundup::bpe

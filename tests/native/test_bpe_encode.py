@@ -190,6 +190,18 @@ def test_batches_equal_single_calls_whatever_the_threads():
     assert [pair.decoder.decode(ids, "strict") for ids in arrays] == parts
 
 
+@pytest.mark.parametrize("pattern", ["gpt2", "gpt4", "none"])
+def test_a_long_text_in_a_batch_is_cut_for_the_threads_and_joined_again(pattern):
+    pair = trained(pattern)
+    text = library_text()[:400_000]
+    for parts in ([text], ["a", text, "", text[::-1], "b"]):
+        expected = [pair.ours.encode(part) for part in parts]
+        for threads in (1, 2, 8):
+            assert pair.ours.encode_batch(parts, threads) == expected
+            ids, ends = pair.ours.encode_batch_to_numpy(parts, threads)
+            assert [ids[a:b].tolist() for a, b in pairwise(ends)] == expected
+
+
 @pytest.mark.parametrize("pattern", ["gpt2", "gpt4"])
 @settings(max_examples=100, deadline=None)
 @given(text=texts)

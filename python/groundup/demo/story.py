@@ -44,7 +44,7 @@ from groundup.models import GPT
 from groundup.tokenizer import Tokenizer
 from groundup.train import TrainResult, train
 from groundup.train.display import TrainDisplay
-from groundup.train.loop import model_config
+from groundup.train.run import model_config
 
 _RACE_BYTES = 3_000_000
 

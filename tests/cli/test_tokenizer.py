@@ -105,6 +105,14 @@ def test_errors_are_one_sentence_on_stderr(book, tmp_path, monkeypatch, capsys, 
     assert told.count("\n") == 1
 
 
+def test_empty_files_are_refused_and_no_tokenizer_is_written(tmp_path, capsys):
+    empty, out = tmp_path / "empty.txt", tmp_path / "tok.json"
+    empty.touch()
+    told = _told(capsys, "train", empty, "--out", out, code=1)
+    assert f"expected text to learn from, but {empty} holds none; name files that are not" in told
+    assert not out.exists()
+
+
 def test_text_that_is_not_utf8_is_refused(book, capsys, monkeypatch):
     told = _told(capsys, "encode", book / "words.json", "caf\udce9", code=1)
     assert "text: expected UTF-8, but it holds bytes that are not; convert it first" in told

@@ -1,49 +1,23 @@
 """The native attention on every instruction set, any number of threads, and after a fork."""
 
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 from native.attention_calls import Flags, native
+from native.isolation import (
+    on_every_other_instruction_set,
+    require_pass,
+    require_return_from_fork,
+)
 
 core = pytest.importorskip("groundup._C", reason="the native core is not built")
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.mark.parametrize("isa", [name for name in core.isas() if name != core.isa()])
-@pytest.mark.parametrize(
-    "tests",
-    ["special or exactly_the_weights or any_width", pytest.param("test", marks=pytest.mark.slow)],
-    ids=["the telling ones", "all"],
-)
+@on_every_other_instruction_set("special or exactly_the_weights or any_width")
 def test_the_value_tests_pass_on_every_instruction_set(isa, tests):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-k", tests),
-            *("-p", "no:cacheprovider", str(ROOT / "tests/native/test_attention.py")),
-            str(ROOT / "tests/native/test_attention_decode.py"),
-        ],
-        env={**os.environ, "GROUNDUP_ISA": isa},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, f"under GROUNDUP_ISA={isa}:\n{done.stdout[-3000:]}"
-    assert " passed" in done.stdout
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+    require_pass(isa, tests, "test_attention.py", "test_attention_decode.py")
 
 
 def example(heads=(6, 2), length=200, dtype=torch.float32):
@@ -78,25 +52,13 @@ def test_eight_python_threads_on_one_op_give_what_one_gives():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_after_a_parallel_region_returns():
-    # The child keeps to the kernel and NumPy: torch's own operations would wait for ever there.
-    code = """
-import os, sys, torch, groundup._C as core
-torch.set_num_threads(2)
+    require_return_from_fork(
+        """
 x, statistics = torch.randn(1, 4, 200, 32), torch.empty(4, 200, 2)
 def step(out):
     core.attention_forward_cpu(
         *[x.data_ptr()] * 3, out.data_ptr(), statistics.data_ptr(), 0, [1, 4, 4, 200, 200, 32, 32],
         [25600, 6400, 32] * 4, 0, -1, 0.1, 0.0, 0.0, 0, 0)
 before, after = torch.empty_like(x), torch.empty_like(x)
-step(before)
-pid = os.fork()
-if pid == 0:
-    step(after)
-    same = (after.numpy() == before.numpy()).all() and core.usable_threads() == 1
-    os._exit(0 if same else 3)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr

@@ -10,48 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 from native.cross_entropy_calls import Flags, native
+from native.isolation import (
+    ROOT,
+    on_every_other_instruction_set,
+    python,
+    require_pass,
+    require_return_from_fork,
+)
 
 core = pytest.importorskip("groundup._C", reason="the native core is not built")
-
-ROOT = Path(__file__).resolve().parents[2]
 FORMS = pytest.mark.parametrize("inplace", [False, True], ids=["out of place", "in place"])
 
 
-def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("isa", [name for name in core.isas() if name != core.isa()])
-@pytest.mark.parametrize(
-    "tests",
-    [
-        "flag_combination or special or changed_before",
-        pytest.param("test", marks=pytest.mark.slow),
-    ],
-    ids=["the telling ones", "all"],
-)
+@on_every_other_instruction_set("flag_combination or special or changed_before")
 def test_the_value_tests_pass_on_every_instruction_set(isa, tests):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-k", tests),
-            *("-p", "no:cacheprovider", str(ROOT / "tests/native/test_cross_entropy.py")),
-        ],
-        env={**os.environ, "GROUNDUP_ISA": isa},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, f"under GROUNDUP_ISA={isa}:\n{done.stdout[-3000:]}"
-    assert " passed" in done.stdout
+    require_pass(isa, tests, "test_cross_entropy.py")
 
 
 def test_every_instruction_set_gives_nearly_the_same_loss():
@@ -109,13 +82,6 @@ def test_objects_for_higher_instruction_sets_have_no_weak_symbols(isa, optimised
     assert all(f"groundup::{isa}::" in symbol for symbol in public), public
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @FORMS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_any_number_of_threads_gives_the_same_bits(dtype, inplace, threads):
@@ -147,10 +113,8 @@ def test_eight_python_threads_on_one_op_give_what_one_gives():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_after_a_parallel_region_returns():
-    # The child keeps to the kernel and NumPy: torch's own operations would wait for ever there.
-    code = """
-import os, sys, torch, groundup._C as core
-torch.set_num_threads(2)
+    require_return_from_fork(
+        """
 x, target = torch.randn(200, 1000), torch.arange(200)
 loss, denominator = torch.empty(()), torch.empty(())
 def step(x):
@@ -158,16 +122,8 @@ def step(x):
         x.data_ptr(), 0, 200, 1000, 1000, target.data_ptr(), 0, -100, 1, 0.0, 0.0, 0.0,
         loss.data_ptr(), 0, denominator.data_ptr()) == -1
 before, after = x.clone(), x.clone()
-step(before)
-pid = os.fork()
-if pid == 0:
-    step(after)
-    same = (after.numpy() == before.numpy()).all() and core.usable_threads() == 1
-    os._exit(0 if same else 3)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    done = python(code)
-    assert done.returncode == 0, done.stderr
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc/self/maps")

@@ -45,7 +45,8 @@ class Case:
     amount      (how much, unit) that one call works through, for rates: (768, "tokens"); a function
                 of the inputs where only they know
     found       sizes that only the inputs know, for the file
-    slow        only with --all, for cases that take minutes
+    memory      whether each contender's peak memory is measured too, in a process of its own
+    slow        only with --slow, for cases that take minutes
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case:
     limit: Limit | None = None
     amount: tuple[float | Callable[[Any], float], str] | None = None
     found: Callable[[Any], Mapping[str, int | str]] | None = None
+    memory: bool = False
     slow: bool = False
 
     def __str__(self) -> str:

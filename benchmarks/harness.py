@@ -106,6 +106,17 @@ def measure(
     return record
 
 
+def add_peak_memory(op: str, case: Case, record: dict[str, Any]) -> None:
+    """Write into a case's record what each contender takes beyond the inputs."""
+    from benchmarks.memory import peak_bytes  # which imports this file
+
+    for name, entry in record["contenders"].items():
+        try:
+            entry["peak_bytes"] = peak_bytes(op, case, name)
+        except Unavailable as why:
+            record["absent"][f"{name}'s peak memory"] = str(why)
+
+
 def _record(case: Case, timings: dict[str, Timing], absent: dict[str, str]) -> dict[str, Any]:
     ours = timings.get(next(iter(case.contenders)))
     contenders = {}

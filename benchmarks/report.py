@@ -50,6 +50,10 @@ def show(op: str, record: dict[str, Any], console: Console | None = None) -> Non
             f" limit: {limit['name']}, {readable_seconds(limit['median_s'])}{against}",
             highlight=False,
         )
+    peaks = {n: e["peak_bytes"] for n, e in record["contenders"].items() if "peak_bytes" in e}
+    if peaks:
+        listed = ", ".join(f"{name} {peak / 1e6:,.0f} MB" for name, peak in peaks.items())
+        console.print(f" peak memory beyond the inputs: {listed}", highlight=False)
     for name, why in record["absent"].items():
         console.print(f" without {name}: {why}", highlight=False)
     console.print()

@@ -60,6 +60,8 @@ def bench(
                 continue
             with report.waiting(f"{suite.op}: {case}", quiet=as_json):
                 records.append(harness.measure(case, rounds))
+                if case.memory:
+                    harness.add_peak_memory(suite.op, case, records[-1])
             if not as_json:
                 report.show(suite.op, records[-1])
         path = harness.save(suite.op, records)

@@ -66,7 +66,8 @@ def training_text(max_bytes: int) -> Callable[[], Inputs]:
 def for_own_vocabulary() -> Inputs:
     # Truncated to all of itself: the same vocabulary with an encoder of its own.
     def fresh() -> Tokenizer:
-        return trained(32_768).truncate(32_768)
+        own = trained(32_768)
+        return own.truncate(own.n_vocab)
 
     return Inputs(real_text(2 * ENCODED_BYTES)[1::2], fresh)
 

@@ -51,7 +51,8 @@ class Tokenizer(Trainable, Encodes, Exchange):
     ) -> list[str]:
         """`decode` for each of several lists of ids.
 
-        `num_threads` is tiktoken's and changes nothing: making Python's strings takes one thread.
+        `num_threads` is tiktoken's, is checked, and changes nothing: reading a list of ints and
+        making a str both need the interpreter's lock, and are nearly all of the work.
         """
         threads_or_default(num_threads)
         return self._decoder.decode_batch(batch, errors)

@@ -1,6 +1,7 @@
 """`groundup prepare`: text in, shards out, and nothing lost by accident."""
 
 import json
+import shlex
 
 import pytest
 
@@ -89,3 +90,11 @@ def test_too_few_documents_are_told(book, tmp_path, n):
     words = Tokenizer.load(book / "words.json")
     with pytest.raises(ValueError, match=f"got {n} that all fall on one side"):
         prepare(read_documents([book / "book.txt"])[:n], words, tmp_path)
+
+
+def test_the_next_command_can_be_pasted_whatever_the_folder_is_called(book, tmp_path, capsys):
+    out = tmp_path / "Bücher 1"
+    prepare = ["prepare", book / "book.txt", "--tokenizer", book / "words.json", "--out", out]
+    assert cli.main(list(map(str, prepare))) == 0
+    command = capsys.readouterr().err.splitlines()[-1].removeprefix("Train with: ")
+    assert shlex.split(command) == ["groundup", "train", "--data", str(out)]

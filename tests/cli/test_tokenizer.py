@@ -113,6 +113,12 @@ def test_empty_files_are_refused_and_no_tokenizer_is_written(tmp_path, capsys):
     assert not out.exists()
 
 
+def test_a_file_in_the_place_of_a_folder_is_told(book, tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    told = _told(capsys, "train", book / "book.txt", "--out", tmp_path / "taken" / "t", code=1)
+    assert f"{tmp_path / 'taken'}: expected a folder or nothing there, got a file" in told
+
+
 def test_text_that_is_not_utf8_is_refused(book, capsys, monkeypatch):
     told = _told(capsys, "encode", book / "words.json", "caf\udce9", code=1)
     assert "text: expected UTF-8, but it holds bytes that are not; convert it first" in told

@@ -121,6 +121,9 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str:
     """The error as one line: an OSError names its file first, as `cat` does."""
+    if isinstance(error, FileExistsError) and error.filename is not None:
+        # What was to be made is a folder: files are written over.
+        return f"{error.filename}: expected a folder or nothing there, got a file; name another"
     if isinstance(error, OSError) and error.strerror:
         files = " -> ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
         return f"{files}: {error.strerror}" if files else error.strerror

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json as json_format
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def prepare(
     ratio = result.n_bytes / max(1, sum(result.n_tokens.values()))
     for line in (
         f"{out}: {tokens}, {ratio:.2f} bytes per token, {result.elapsed_seconds:.1f} s.",
-        f"Train with: groundup train --data {out}",
+        f"Train with: groundup train --data {shlex.quote(str(out))}",
     ):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     return 0

@@ -115,6 +115,7 @@ void copy_rows(const T* rows, int64_t stride, int64_t n, int64_t width, float* t
 // Zeros for the rows that see no key.
 template <class T>
 void zero_rows(T* rows, int64_t stride, int64_t n, int64_t width) {
+  if (width == 0) return;  // rows of nothing may lie nowhere, and memset takes no null
   for (int64_t i = 0; i < n; ++i) __builtin_memset(rows + i * stride, 0, width * sizeof(T));
 }
 

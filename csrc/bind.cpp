@@ -37,6 +37,7 @@ void bind_platform(py::module_& m) {
     return names;
   });
   m.def("usable_threads", [] { return usable_threads(); });
+  m.def("run_serially", &run_serially);
   py::class_<Pages>(m, "Pages", py::buffer_protocol(), py::custom_type_setup(export_buffer_of_made))
       .def(py::init<std::size_t>())
       .def_buffer([](const Pages& pages) {

@@ -19,9 +19,11 @@ int usable_threads() noexcept {
 #endif
 }
 
+void run_serially() noexcept { forked_child = true; }
+
 void watch_forks() noexcept {
 #if defined(__unix__) || defined(__APPLE__)
-  pthread_atfork(nullptr, nullptr, [] { forked_child = true; });
+  pthread_atfork(nullptr, nullptr, run_serially);
 #endif
 }
 

@@ -21,6 +21,9 @@ static inline int thread_number() noexcept {
 #endif
 }
 
+// One thread from now on: for a child that was forked before the core was loaded into it.
+void run_serially() noexcept;
+
 // Call once, at import.
 void watch_forks() noexcept;
 

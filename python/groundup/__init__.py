@@ -6,6 +6,7 @@ Submodules load on first use, so `import groundup.tokenizer` never imports torch
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from groundup import _fork as _fork  # from now on it watches
 from groundup._version import __version__
 
 if TYPE_CHECKING:

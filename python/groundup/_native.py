@@ -5,6 +5,7 @@ import os
 from functools import cache
 from types import ModuleType
 
+from groundup import _fork
 from groundup._version import __version__
 
 REMEDY = (
@@ -33,6 +34,8 @@ def _load(name: str, switch: str, remedy: str) -> tuple[ModuleType | None, str |
             f"groundup.{name} was built for version {version} and this is {__version__}; "
             "repeat the installation, in a checkout `pip install -e .`"
         )
+    if _fork.is_child and name == "_C":
+        built.run_serially()
     return built, None
 
 

@@ -114,3 +114,21 @@ def test_settings_are_told_and_wrong_ones_exit_1(
     assert done.returncode == code, told + done.stderr
     assert words in told
     assert "Traceback" not in done.stderr
+
+
+def _shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", "bash", sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and redirections are a POSIX shell's")
+@pytest.mark.parametrize("line", ['"$1" -m groundup doctor >&-', '"$1" -m groundup doctor | true'])
+def test_nobody_to_read_it_is_not_broken(line: str) -> None:
+    done = _shell(line)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from native.isolation import python
 
 core = pytest.importorskip("groundup._C", reason="the native core is not built")
 
@@ -39,3 +40,18 @@ def test_what_new_alone_made_is_refused_in_a_sentence() -> None:
     hollow = core.AdamWTensors.__new__(core.AdamWTensors)
     with pytest.raises(TypeError, match="AdamWTensors: expected one made by calling it, got one"):
         hollow.look([{"params": []}], {}, 0, [[]] * 5, [], [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_loads_the_core_after_the_fork_runs_serially():
+    done = python(
+        """
+import os, sys, groundup
+pid = os.fork()
+if pid == 0:
+    from groundup._native import core
+    os._exit(0 if core().usable_threads() == 1 else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert done.returncode == 0, done.stderr

@@ -79,6 +79,12 @@ def guard(call: Callable[[], int | None], prog: str) -> int:
     A warning is one sentence on stderr too.
     """
 
+    # A closed stdout (`>&-`) is None to Python, and what is shown goes nowhere.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (to the end)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
     def show(message: Warning | str, *rest: object, **more: object) -> None:
         print(f"{prog}: {' '.join(str(message).split())}", file=sys.stderr)
 

@@ -32,9 +32,9 @@ def compare(
         files: UTF-8 files, or folders of them
         json: print the comparison as one line of JSON
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from groundup.cli._console import PipeConsole
     from groundup.tokenizer.engine import read_text
     from groundup.tokenizer.explain import shown
 
@@ -64,7 +64,7 @@ def compare(
             f"{row['ids_used']:.1%}",
             f"{row['mb_per_s']:.1f}",
         )
-    Console().print(table)
+    PipeConsole().print(table)
     if text is not None:
         for name in tokenizers:
             tok = open_any(name)

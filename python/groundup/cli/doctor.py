@@ -35,11 +35,12 @@ def doctor(as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
 
 
 def _show(found: "Installation") -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from groundup.cli._console import PipeConsole
+
+    console = PipeConsole(highlight=False)
     facts = Table.grid(padding=(0, 2))
     for topic, words in found.facts.items():
         facts.add_row(topic, escape(words))

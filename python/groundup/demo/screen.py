@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from groundup.cli._console import PipeConsole
+
 _WIDTH = 80
 
 
@@ -16,7 +18,7 @@ class Screen:
     """Headings, lines and tables. Text is shown as it is: no markup is read in it."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
-        self.console = console or Console(quiet=quiet, highlight=False)
+        self.console = console or PipeConsole(quiet=quiet, highlight=False)
         self.live = self.console.is_terminal and not quiet
 
     @property

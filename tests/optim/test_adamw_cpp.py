@@ -582,3 +582,19 @@ def test_parameters_that_hold_their_optimizer_are_collected():
     optimizer = None
     gc.collect()
     assert gone() is None
+
+
+def test_a_forced_kernel_steps_inside_what_is_compiled_or_says_why_not():
+    param = torch.nn.Parameter(torch.ones(4))
+    optimizer = gu.optim.AdamW([param], lr=0.1)
+
+    def step():
+        optimizer.step()
+
+    param.grad = torch.ones(4)
+    with gu.use("adamw=cpp"), dispatch.ran() as ran:
+        torch.compile(step, backend="eager")()
+        assert ran == [("adamw", "cpp")]
+        torch._dynamo.reset()
+        with pytest.raises(Exception, match=r"leave optimizer.step\(\) out of what is compiled"):
+            torch.compile(step, backend="eager", fullgraph=True)()

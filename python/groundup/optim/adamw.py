@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -128,8 +129,22 @@ class AdamW(torch.optim.AdamW):
         """Whether a kernel did it; raises where one is forced and cannot."""
         forced = dispatch.forced.get("adamw")
         kernel = _STEPS.get(forced or "cpp", adamw_cpp)
-        if forced == "torch" or torch.compiler.is_compiling():
+        if forced == "torch":
             return False
+        if torch.compiler.is_compiling():
+            if forced is None:
+                return False
+            return bool(self._step_untraced(kernel))
+        return self._step_by(kernel, forced)
+
+    @torch.compiler.disable(  # type: ignore[untyped-decorator]
+        reason="adamw is forced to a kernel, which takes addresses that a graph does not have; "
+        "leave optimizer.step() out of what is compiled"
+    )
+    def _step_untraced(self, kernel: ModuleType) -> bool:
+        return self._step_by(kernel, dispatch.forced.get("adamw"))
+
+    def _step_by(self, kernel: ModuleType, forced: str | None) -> bool:
         try:
             if kernel is adamw_cpp and native.missing is not None:
                 native.warn_missing()

@@ -93,6 +93,9 @@ class BuildNative(build_ext):
             subprocess.run(configure, check=True)
             subprocess.run([cmake, "--build", str(build), "--parallel"], check=True)
         except subprocess.CalledProcessError as failure:
+            if failure.cmd == configure:
+                # CMake remembers a compiler that does not work, also when another is named later.
+                shutil.rmtree(build, ignore_errors=True)
             raise SystemExit(
                 f"groundup: building the native core failed ({failure}); the compiler's own words "
                 "are above. GROUNDUP_NATIVE=0 installs without it, on torch; GROUNDUP_CUDA=0 "

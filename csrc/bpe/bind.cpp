@@ -203,6 +203,7 @@ void bind_bpe(py::module_& m) {
   m.def("split", &split, py::arg("text"), py::arg("pattern"));
   bind_bpe_encoder(m);
   bind_bpe_decoder(m);
+  bind_bpe_readers(m);
 }
 
 }  // namespace groundup

@@ -21,6 +21,8 @@ void bind_bpe_encoder(py::module_& m);  // bind_encode.cpp
 
 void bind_bpe_decoder(py::module_& m);  // bind_decode.cpp
 
+void bind_bpe_readers(py::module_& m);  // bind_read.cpp
+
 using bpe::Text;
 
 inline std::vector<std::string> token_bytes(const py::sequence& tokens) {

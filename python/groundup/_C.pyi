@@ -315,6 +315,16 @@ def bpe_splits(tokens: Sequence[bytes]) -> NDArray[np.uint32]: ...
 # The tokens of a .tiktoken file by rank, b"" for an unused one; None where anything is amiss.
 def bpe_read_ranks(lines: bytes) -> list[bytes] | None: ...
 
+# What follows `"merges": [` in the tokenizer's own file, to its end: rows (n, 3) and their counts
+# (n,), which are none for width 3; None where anything is amiss.
+def bpe_read_rows(
+    contents: bytes, begin: int, width: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint64]] | None: ...
+
+# The 256 bytes and what each row makes, the next id in turn; None where a row does not, or all
+# tokens together take more than max_bytes.
+def bpe_tokens_of_rows(merges: NDArray[np.uint32], max_bytes: int) -> list[bytes] | None: ...
+
 class BpeEncoder:
     # tokens[id]: the bytes of an id, b"" where no text gives it; each of the 256 bytes needs one.
     # merges (n, 3), lowest rank first; with whole_chunks a chunk that is a token is that token

@@ -248,3 +248,47 @@ def test_any_other_field_reads_or_is_a_value_error(written, tmp_path_factory, da
         return
     assert tok.decode(tok.encode_ordinary("any text")) == "any text"
     str(tok.explain("any text"))
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, 7])
+def test_a_file_in_another_layout_is_the_same_tokenizer(written, trained, tmp_path, indent):
+    fields = json.loads(written.read_text(encoding="utf-8"))
+    path = tmp_path / "other.json"
+    for order in (fields, dict(reversed(fields.items()))):
+        path.write_text(json.dumps(order, indent=indent))
+        again = Tokenizer.load(path)
+        assert again == trained
+        assert again.merge_counts.tolist() == trained.merge_counts.tolist()
+        again.save(tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_bytes() == written.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (b'"merges": [\n', b'"merges": [], "merges": [\n', "the key 'merges' stands twice"),
+        (b' "merges": [\n', b' "merges": [],\n "merges": [\n', "the key 'merges' stands twice"),
+        (b"\n ]\n}\n", b"\n ]\n}\n0", "expected JSON, but Extra data"),
+        (b"\n ]\n}\n", b"\n ]\n}\n\x00", "expected JSON, but Extra data"),
+        (b"\n ]\n}\n", b"\n ]\n", "expected JSON, but"),
+        (b"\n ]\n}\n", b",\n ]\n}\n", "expected JSON, but"),
+        (b"[\n  [", b"[\n  [0", "expected JSON, but|merge 0 is"),
+        (b"[\n  [", b"[\n  [-", "expected merge 0 to be"),
+        (b", 256, ", b", 256, 5, ", r"expected merge 0 to be \[left, right, new id, count\]"),
+        (b", 256, ", b", 256, 1.", "expected merge 0 to be|expected JSON"),
+        (b", 256, ", b", 256, 99999999999999999999", "expected merge 0 to be"),
+        (b'"seen": {', b'"seen": {"1": "a\\ud800",', "expected what was seen of 1 to be Unicode"),
+        (b'"seen": {', b'"seen": {"00000000099999": "a",', "expected seen to go by token"),
+        (b'"seen": {', '"seen": {"२": "a",'.encode(), "expected seen to go by token"),
+    ],
+)
+def test_damage_where_the_native_reader_reads_is_told_the_same(
+    written, tmp_path, before, after, message
+):
+    whole = written.read_bytes()
+    assert before in whole
+    path = tmp_path / "bad.json"
+    path.write_bytes(whole.replace(before, after, 1))
+    with pytest.raises(ValueError, match=message) as error:
+        Tokenizer.load(path)
+    assert str(error.value).startswith(str(path))

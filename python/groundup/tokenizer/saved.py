@@ -10,6 +10,7 @@ import binascii
 import functools
 import json
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from groundup._files import write_atomic
 from groundup.reference.bpe import TIES
+from groundup.tokenizer.engine import native_core
 from groundup.tokenizer.patterns import Pattern, read_pattern
-from groundup.tokenizer.reading import expect, expect_id, read_json
+from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
 from groundup.tokenizer.splits import all_splits
 from groundup.tokenizer.vocabulary import (
     Merges,
@@ -32,7 +34,7 @@ Counts = NDArray[np.uint64]
 
 FORMAT = "groundup.tokenizer"
 VERSION = 1
-
+_MERGES = b',\n "merges": ['  # the last field; no line end stands in a JSON text
 
 _decoded = functools.partial(binascii.a2b_base64, strict_mode=True)
 
@@ -87,7 +89,8 @@ def _bytes_come_first(vocabulary: Vocabulary) -> bool:
 
 def load(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary in a file that `save` wrote. ValueError for anything else."""
-    fields, source = read_json(path), str(path)
+    source = str(path)
+    fields = _read(read_file(path), source)
     if fields.get("format") != FORMAT:
         raise ValueError(
             f'{source}: expected "format": "{FORMAT}", got {fields.get("format")!r}; for '
@@ -129,6 +132,27 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
     return vocabulary
 
 
+def _read(contents: bytes, source: str) -> dict[str, Any]:
+    """The fields; of a file as `save` writes them, the merges as arrays, read natively.
+
+    What the native reader refuses is read again by `json`, which says what is wrong or that
+    nothing is: the same file in another layout.
+    """
+    core = native_core()
+    head, found, _ = contents.partition(_MERGES)
+    if core is not None and found:
+        try:
+            fields = parse_json(head + b"}", source)
+        except ValueError:
+            fields = {"merges": None}
+        if "merges" not in fields:
+            width = 4 if "ties" in fields else 3
+            rows = core.bpe_read_rows(contents, len(head) + len(_MERGES), width)
+            if rows is not None:
+                return fields | {"merges": rows}
+    return parse_json(contents, source)
+
+
 def _pattern(fields: dict[str, Any], source: str) -> Pattern:
     pattern = expect(fields.get("pattern"), dict, source, "pattern")
     named = pattern.get("name", pattern.get("regex"))
@@ -158,8 +182,11 @@ def _tokens(fields: dict[str, Any], source: str) -> list[bytes] | None:
 
 
 def _merges(fields: dict[str, Any], source: str) -> tuple[Merges, Counts | None]:
-    rows: list[Any] = expect(fields["merges"], list, source, "merges")
     width = 4 if "ties" in fields else 3
+    if isinstance(fields["merges"], tuple):
+        merges, counts = fields["merges"]
+        return merges, counts if width == 4 else None
+    rows: list[Any] = expect(fields["merges"], list, source, "merges")
     for number, row in enumerate(rows):
         if (
             not isinstance(row, list)
@@ -187,13 +214,29 @@ def _training(
     ties = expect(fields.get("ties"), str, source, "ties")
     if ties not in TIES:
         raise ValueError(f"{source}: expected ties to be one of {TIES}, got {ties[:60]!r}.")
-    seen: dict[int, str] = {}
-    for spelled, text in expect(fields.get("seen", {}), dict, source, "seen").items():
-        if not spelled.isdecimal() or not spelled.isascii() or int(spelled[:9]) >= n_tokens:
-            raise ValueError(f"{source}: expected seen to go by token, got {spelled[:60]!r}.")
-        seen[int(spelled)] = expect(text, str, source, f"what was seen of {spelled}")
+    seen = _seen(expect(fields.get("seen", {}), dict, source, "seen"), n_tokens, source)
     frequency = expect(fields.get("min_frequency"), int, source, "min_frequency")
     return Training(counts, ties, frequency, seen)
+
+
+def _seen(spelled: dict[str, Any], n_tokens: int, source: str) -> dict[int, str]:
+    """What was seen of each token: all judged at once, and one by one to say which is amiss."""
+    keys, texts = list(spelled), list(spelled.values())
+    joined = "".join(keys)
+    if joined.isascii() and all(map(str.isdecimal, keys)) and max(map(len, keys), default=0) <= 8:
+        seen = dict(zip(map(int, keys), texts, strict=True))
+        try:
+            "".join(texts).encode()
+        except (TypeError, UnicodeEncodeError):
+            pass
+        else:
+            if max(seen, default=-1) < n_tokens:
+                return seen
+    for key, text in spelled.items():
+        if not re.fullmatch("[0-9]{1,8}", key) or int(key) >= n_tokens:
+            raise ValueError(f"{source}: expected seen to go by token, got {key[:60]!r}.")
+        expect(text, str, source, f"what was seen of {key}")
+    raise AssertionError("what was seen is amiss all at once, but not one by one")
 
 
 def _check_products(vocabulary: Vocabulary, source: str) -> None:

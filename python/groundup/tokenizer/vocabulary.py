@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from groundup import _native
 from groundup.tokenizer.patterns import Pattern
 
 Merges = NDArray[np.uint32]  # (M, 3): left, right, new id, lowest rank first
@@ -96,6 +97,11 @@ def merge_rows(rows: Iterable[Sequence[int]]) -> Merges:
 
 def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
     """The bytes of ids 0 to 255 and of every merge, each of which makes the next id."""
+    core = _native.core()
+    if core is not None:
+        made: list[bytes] | None = core.bpe_tokens_of_rows(merges, MAX_TOKEN_BYTES)
+        if made is not None:
+            return made
     lengths = [1] * N_BYTES
     n_bytes = N_BYTES
     for row, (left, right, new) in enumerate(merges.tolist()):

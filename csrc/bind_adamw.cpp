@@ -66,7 +66,8 @@ class AdamWTensors {
         View seen{};
         if (tensor != Py_None) {
           see(tensor, view);
-          seen = {address(view), view.dtype_code, view.dtype_bits};
+          seen = {address(view), view.device_type, view.device_id, view.dtype_code,
+                  view.dtype_bits};
         }
         seen_.push_back(seen);
       }
@@ -110,6 +111,7 @@ class AdamWTensors {
 
   struct View {
     void* address;
+    std::int32_t device_type, device_id;
     std::uint8_t dtype_code, dtype_bits;
   };
 
@@ -192,7 +194,7 @@ class AdamWTensors {
     return negated.ptr() == Py_False;
   }
 
-  // Whether a tensor lies as `layout` in the CPU's memory in the dtype of `before`, and where.
+  // Whether a tensor lies as `layout` on the device and in the dtype of `before`, and where.
   bool find(PyObject* tensor, const Layout& layout, const View& before, bool scalar, void*& place,
             const char*& shape) const {
     TensorView view;
@@ -202,8 +204,9 @@ class AdamWTensors {
     }
     place = address(view);
     shape = reinterpret_cast<const char*>(view.shape);
-    if (view.device_type != dlpack::kCpu || view.dtype_code != before.dtype_code ||
-        view.dtype_bits != before.dtype_bits || view.dtype_lanes != 1)
+    if (view.device_type != before.device_type || view.device_id != before.device_id ||
+        view.dtype_code != before.dtype_code || view.dtype_bits != before.dtype_bits ||
+        view.dtype_lanes != 1)
       return false;
     if (scalar) return view.n_dimensions == 0 && place;
     return layout.fits(view) && (place || layout.empty());

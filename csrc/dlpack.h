@@ -8,8 +8,6 @@
 namespace groundup::dlpack {
 
 constexpr std::uint32_t kMajorVersion = 1;
-constexpr std::int32_t kCpu = 1;
-constexpr std::uint8_t kFloat = 2, kBfloat = 4;
 constexpr const char* kCapsuleName = "dlpack_exchange_api";
 
 // Borrowed from the tensor: valid while it lives and nobody changes it.

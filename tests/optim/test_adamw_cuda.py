@@ -4,6 +4,8 @@ tests/native/emulated_cuda/cuda_runtime.h says what the emulation cannot show.
 """
 
 import copy
+import itertools
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -24,6 +26,17 @@ def core(tmp_path_factory):
     return emulation.build(tmp_path_factory)
 
 
+@contextmanager
+def emulated_adamw(core):
+    with (
+        emulation.emulated(core) as place,
+        pytest.MonkeyPatch.context() as patch,
+        gu.use("adamw=cuda"),
+    ):
+        patch.setattr(adamw_cuda, "CUDA", adamw_cuda.CUDA._replace(here=adamw_cpp.CPU.here))
+        yield place
+
+
 @pytest.fixture(params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])
 def where(request):
     if request.param == "device":
@@ -31,12 +44,7 @@ def where(request):
         with gu.use("adamw=cuda"):
             yield place
         return
-    with (
-        emulation.emulated(request.getfixturevalue("core")) as place,
-        pytest.MonkeyPatch.context() as patch,
-        gu.use("adamw=cuda"),
-    ):
-        patch.setattr(adamw_cuda, "CUDA", adamw_cuda.CUDA._replace(here=adamw_cpp.CPU.here))
+    with emulated_adamw(request.getfixturevalue("core")) as place:
         yield place
 
 
@@ -178,6 +186,32 @@ def test_no_parameter_has_a_gradient(where):
     optimizer.step()
     assert torch.equal(flat(params), before)
     assert optimizer.grad_norm == 0
+
+
+def test_a_table_outlives_its_step_until_a_tensor_changes(where):
+    params, theirs = parameters(where), parameters(where)
+    optimizer, torchs = gu.optim.AdamW(params), torch.optim.AdamW(theirs)
+    tables = []
+    for seed in range(4):
+        if seed == 2:
+            params[1].data = params[1].data.clone()
+        for own, of in ((optimizer, params), (torchs, theirs)):
+            set_gradients(seed, of, torch.float32)
+            own.step()
+        tables.append(optimizer._table)
+    assert [a is b for a, b in itertools.pairwise(tables)] == [True, False, True]
+    torch.testing.assert_close(flat(params), flat(theirs))
+
+
+def test_a_table_is_not_taken_over_by_another_kernel(core):
+    params, theirs = parameters("cpu"), parameters("cpu")
+    optimizer, torchs = gu.optim.AdamW(params, state_dtype=torch.float32), torch.optim.AdamW(theirs)
+    for seed, name in enumerate(["cpp", "cuda", "cuda", "reference", "cpp", "cuda"]):
+        for own, of in ((optimizer, params), (torchs, theirs)):
+            set_gradients(seed, of, torch.float32)
+            with emulated_adamw(core) if name == "cuda" else nullcontext(), gu.use(f"adamw={name}"):
+                own.step()
+    torch.testing.assert_close(flat(params), flat(theirs))
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1], [16384], [16385, 0, 5, 40000]])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groundup.ops import dispatch, native
 from groundup.optim import adamw_cpp, adamw_cuda, adamw_reference
-from groundup.optim.adamw_cpp import STATE
+from groundup.optim.adamw_table import STATE, Table, Unfit
 
 _OWN = ("max_grad_norm", "zero_grad_after_step", "state_dtype")
 _STATE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -73,7 +73,7 @@ class AdamW(torch.optim.AdamW):
         self.zero_grad_after_step = zero_grad_after_step
         self.state_dtype = state_dtype
         self.grad_norm: Tensor | None = None
-        self._table: adamw_cpp.Table | None = None
+        self._table: Table | None = None
         self._pending: list[tuple[Tensor, Tensor]] = []
         super().__init__(
             params,
@@ -148,11 +148,11 @@ class AdamW(torch.optim.AdamW):
         try:
             if kernel is adamw_cpp and native.missing is not None:
                 native.warn_missing()
-                raise adamw_cpp.Unfit(native.missing)
+                raise Unfit(native.missing)
             if getattr(self, "found_inf", None) is not None:
-                raise adamw_cpp.Unfit("a GradScaler left a scale or a flag for the step to apply")
+                raise Unfit("a GradScaler left a scale or a flag for the step to apply")
             kernel.step(self)
-        except adamw_cpp.Unfit as why:
+        except Unfit as why:
             if forced is not None:
                 raise dispatch.cannot("adamw", forced, str(why)) from None
             return False

@@ -1,6 +1,6 @@
 """AdamW by the reference: groundup.reference, through NumPy, one parameter after the other.
 
-What fits is as on the native kernel (adamw_cpp.py), in every float dtype and on every device; the
+What fits is as on the native kernel (adamw_table.py), in every float dtype and on every device; the
 table is made anew each step. Computed in float64 and rounded once, when parameter and moments are
 written back: in float32 beta1 and 1 - beta1 do not add up to 1, and the plain average that the
 reference takes drifts further than torch's (docs/adamw.md). A float64 tensor on the CPU is worked
@@ -16,7 +16,7 @@ from torch.autograd.graph import increment_version
 
 from groundup.ops import dispatch
 from groundup.ops.arrays import computing_dtype, quietly
-from groundup.optim.adamw_cpp import Place, Unfit, read, refuse_graphs
+from groundup.optim.adamw_table import Place, leave_clipped, read, refuse_graphs
 from groundup.reference import adamw as reference
 
 ANYWHERE = Place(
@@ -24,6 +24,7 @@ ANYWHERE = Place(
     lambda tensor: not tensor.is_meta,
     (torch.float32, torch.bfloat16, torch.float16, torch.float64),
     lambda param, moment, amsgrad: 0,  # kinds are for kernels
+    kept=False,
 )
 
 
@@ -33,14 +34,12 @@ def step(optimizer: Any) -> None:
     Raises Unfit before anything is changed.
     """
     refuse_graphs(optimizer.param_groups)
-    optimizer._table = None  # what the CPU's kernel kept
+    optimizer._table = None  # what a kernel kept
     table, tensors, copied = read(optimizer, ANYWHERE)
     max_grad_norm = optimizer.max_grad_norm
     write_grads = max_grad_norm is not None and not optimizer.zero_grad_after_step
-    if write_grads and len({grad.data_ptr() for grad in tensors if grad.numel()}) < sum(
-        grad.numel() > 0 for grad in tensors
-    ):
-        raise Unfit("two parameters share a gradient, and clipping would scale it in one place")
+    if write_grads:
+        table.refuse_shared_gradients()
 
     dispatch.note("adamw", "reference")
     grads = [_array(grad) for grad in tensors]
@@ -56,8 +55,7 @@ def step(optimizer: Any) -> None:
         if write_grads:
             for tensor, grad in zip(tensors, grads, strict=True):
                 tensor.copy_(torch.from_numpy(grad))
-            for original, copy in copied:
-                original.copy_(copy)
+            leave_clipped(tensors, copied)
 
 
 def _update(

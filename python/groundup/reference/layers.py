@@ -31,15 +31,29 @@ class Module:
     def modules(self) -> Iterator["Module"]:
         """This and all parts of it, in the order of construction."""
         yield self
-        for part in vars(self).values():
-            for module in part if isinstance(part, list) else [part]:
-                if isinstance(module, Module):
-                    yield from module.modules()
+        for name, part in vars(self).items():
+            for _, one in enumerate_parts(name, part):
+                if isinstance(one, Module):
+                    yield from one.modules()
+
+    def named_parameters(self, prefix: str = "") -> dict[str, Tensor]:
+        """Everything to learn, under the names of the attributes that lead to it.
+
+        >>> list(Sequential(Linear(1, 1, np.random.default_rng())).named_parameters())
+        ['layers.0.weight', 'layers.0.bias']
+        """
+        found: dict[str, Tensor] = {}
+        for name, part in vars(self).items():
+            for path, one in enumerate_parts(prefix + name, part):
+                if isinstance(one, Tensor):
+                    found[path] = one
+                elif isinstance(one, Module):
+                    found |= one.named_parameters(path + ".")
+        return found
 
     def parameters(self) -> list[Tensor]:
-        """Everything to learn, each once."""
-        found = [t for m in self.modules() for t in vars(m).values() if isinstance(t, Tensor)]
-        return list({id(t): t for t in found}.values())
+        """Everything to learn, each once however often it is used."""
+        return list({id(t): t for t in self.named_parameters().values()}.values())
 
     def n_parameters(self) -> int:
         return sum(p.data.size for p in self.parameters())
@@ -62,6 +76,14 @@ class Module:
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype)
         return self
+
+
+def enumerate_parts(name: str, part: object) -> Iterator[tuple[str, object]]:
+    """An attribute with its name; a list of modules one by one with their numbers."""
+    if isinstance(part, list) and part and isinstance(part[0], Module):
+        yield from ((f"{name}.{i}", one) for i, one in enumerate(part))
+    else:
+        yield name, part
 
 
 class Linear(Module):
@@ -113,8 +135,8 @@ class BatchNorm1d(Module):
     """
 
     def __init__(self, n_features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
-        self.gain = Tensor(np.ones(n_features))
-        self.shift = Tensor(np.zeros(n_features))
+        self.weight = Tensor(np.ones(n_features))
+        self.bias = Tensor(np.zeros(n_features))
         self.momentum, self.eps = momentum, eps
         self.running_mean = np.zeros(n_features)
         self.running_variance = np.ones(n_features)
@@ -123,7 +145,7 @@ class BatchNorm1d(Module):
         if not self.training:
             scale = 1 / np.sqrt(self.running_variance + self.eps)
             centered = x - self.running_mean.astype(x.data.dtype)
-            return centered * scale.astype(x.data.dtype) * self.gain + self.shift
+            return centered * scale.astype(x.data.dtype) * self.weight + self.bias
         axes = tuple(range(x.data.ndim - 1))
         n = x.data.size // x.shape[-1]
         if n < 2:
@@ -132,7 +154,7 @@ class BatchNorm1d(Module):
                 "whose variance is 0; call .eval() to use a trained model"
             )
         self._follow(x.data.mean(axes), x.data.var(axes) * n / (n - 1))
-        return tensor.batch_norm(x, self.gain, self.shift, self.eps)
+        return tensor.batch_norm(x, self.weight, self.bias, self.eps)
 
     def _follow(self, mean: NDArray[np.floating], variance: NDArray[np.floating]) -> None:
         self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * mean
@@ -145,12 +167,12 @@ class LayerNorm(Module):
     """Each vector of (..., C) normalized by itself: the same in training and use."""
 
     def __init__(self, n_features: int, eps: float = 1e-5) -> None:
-        self.gain = Tensor(np.ones(n_features))
+        self.weight = Tensor(np.ones(n_features))
         self.bias = Tensor(np.zeros(n_features))
         self.eps = eps
 
     def __call__(self, x: Tensor) -> Tensor:
-        return tensor.layer_norm(x, self.gain, self.bias, self.eps)
+        return tensor.layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Dropout(Module):

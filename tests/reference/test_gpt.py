@@ -1,0 +1,116 @@
+"""The GPT on NumPy: the engine's logits with the same weights, causality, learning, generation."""
+
+import numpy as np
+import pytest
+import torch
+
+from groundup.models import GPT, GPTConfig
+from groundup.reference import gpt as reference
+from groundup.reference.layers import Linear
+from groundup.reference.tensor import Tensor
+
+SIZES = {"vocab_size": 19, "block_size": 12, "n_embd": 16, "n_head": 4, "n_layer": 2}
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_logits_loss_and_gradients_are_the_engines_with_the_same_weights():
+    torch.manual_seed(0)
+    engine = GPT(GPTConfig(19, 12, 16, 2, 4)).double()
+    for parameter in engine.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    ours = reference.gpt2(**SIZES, rng=rng())
+    arrays = {
+        name.removeprefix("transformer."): value.detach().numpy()
+        for name, value in engine.state_dict().items()
+    }
+    ours.load(arrays)
+    ids = rng().integers(0, 19, (3, 13))
+    x, y = ids[:, :-1], ids[:, 1:]
+    expected = engine(torch.tensor(x))
+    np.testing.assert_allclose(ours(x).data, expected.detach(), atol=1e-12)
+
+    loss = torch.nn.functional.cross_entropy(expected.flatten(0, 1), torch.tensor(y).flatten())
+    loss.backward()
+    mine = ours.loss(x, y)
+    mine.backward()
+    assert mine.item() == pytest.approx(loss.item(), abs=1e-12)
+    theirs = {n.removeprefix("transformer."): p.grad for n, p in engine.named_parameters()}
+    named = ours.named_parameters()
+    assert named.keys() == theirs.keys()
+    for name, parameter in named.items():
+        np.testing.assert_allclose(parameter.grad, theirs[name], atol=1e-12, err_msg=name)
+
+
+def test_the_three_ways_to_average_agree():
+    ways = reference.averages(Tensor(rng().normal(size=(2, 6, 3))))
+    for way in ways[1:]:
+        np.testing.assert_allclose(way.data, ways[0].data, atol=1e-15)
+
+
+def test_no_position_hears_the_future():
+    model = reference.gpt2(**SIZES, rng=rng())
+    ids = rng().integers(0, 19, (1, 12))
+    changed = ids.copy()
+    changed[0, 7] = (ids[0, 7] + 1) % 19
+    before, after = model(ids).data, model(changed).data
+    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    assert np.abs(before[:, 7:] - after[:, 7:]).max() > 0
+
+
+def test_it_learns_a_text_and_generates_past_its_block():
+    text = np.tile(np.arange(5), 60)
+    model = reference.gpt2(5, 8, 16, 2, 1, rng())
+    batches = reference.batches(text, 8, 16, rng())
+    first = last = None
+    for _ in range(120):
+        x, y = next(batches)
+        loss = model.loss(x, y)
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.data -= 0.5 * p.grad
+        first, last = first or loss.item(), loss.item()
+    assert first == pytest.approx(np.log(5), abs=0.1)
+    assert last < 0.1
+    made = model.generate(np.array([[2]]), 20, rng())
+    assert made.shape == (1, 21)
+    assert ((made[0, 1:] - made[0, :-1]) % 5 == 1).mean() > 0.8
+
+
+def test_stages_of_the_lecture_can_be_put_together():
+    head = reference.Attention(16, 1, rng(), bias=False, project=False)
+    model = reference.GPT(19, 8, 16, [head], rng(), norm=False, head=Linear(16, 19, rng()))
+    assert model(np.zeros((2, 8), int)).shape == (2, 8, 19)
+    blocks = [
+        reference.Block(
+            reference.Attention(16, 4, rng()), reference.FeedForward(16, rng()), 16, norm=False
+        )
+    ]
+    assert reference.GPT(19, 8, 16, blocks, rng())(np.zeros((2, 3), int)).shape == (2, 3, 19)
+
+
+def test_dropout_is_off_in_use():
+    model = reference.gpt2(**SIZES, rng=rng(), dropout=0.5)
+    ids = np.zeros((1, 4), int)
+    assert np.abs(model(ids).data - model(ids).data).max() > 0
+    model.eval()
+    np.testing.assert_array_equal(model(ids).data, model(ids).data)
+
+
+@pytest.mark.parametrize(
+    ("compute", "sentence"),
+    [
+        (lambda m: m(np.zeros((1, 13), int)), "at most block_size = 12 ids, got 13"),
+        (lambda m: m.load({}), "expected an array 'wte.weight'"),
+        (lambda m: m.load({"wte.weight": np.zeros((2, 2))}), r"expected shape \(19, 16\)"),
+        (lambda m: reference.Attention(16, 3, rng()), "16 features to divide by 3 heads"),
+        (lambda m: reference.FeedForward(4, rng(), activation="x"), '"gelu" or "relu"'),
+        (lambda m: next(reference.batches(np.zeros(3, int), 3, 1, rng())), "more than block_size"),
+    ],
+)
+def test_errors_say_what_was_expected(compute, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compute(reference.gpt2(**SIZES, rng=rng()))

@@ -17,7 +17,7 @@ LOCK = ".groundup.lock"
 
 
 @contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
+def only_run_in(folder: Path, instead: str = "name another --out") -> Iterator[None]:
     """Hold `folder`, which is made where it is missing; ValueError where another run holds it.
 
     The lock is the kernel's (flock): it ends with the process, however that ends, and what stays
@@ -42,7 +42,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
             holder = os.read(descriptor, 4096).decode(errors="replace").strip()
             raise ValueError(
                 f"{folder}: another run is at work there ({holder or 'it has just begun'}); wait "
-                "until it has ended, stop it, or name another --out"
+                f"until it has ended, stop it, or {instead}"
             ) from None
         command = " ".join(map(shlex.quote, sys.argv))
         os.ftruncate(descriptor, 0)

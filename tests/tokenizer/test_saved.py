@@ -81,9 +81,11 @@ def test_saving_leaves_the_old_file_when_it_fails(trained, tmp_path):
     ("changes", "message"),
     [
         ({"format": "other"}, 'expected "format": "groundup.tokenizer", got \'other\'; for token'),
-        ({"version": 2}, "expected format version 1, got 2; install a groundup that knows it"),
+        ({"version": 3}, "expected a format version from 1 to 2, got 3; install a groundup that"),
         ({"version": "1"}, "expected version to be a whole number, got '1'"),
         ({"base": "codepoints"}, 'expected "base": "bytes", got \'codepoints\''),
+        ({"base": "code points"}, 'expected "base": "bytes", got \'code points\''),
+        ({"base": "code points", "version": 2}, "expected tokens, with whole_chunks and without"),
         ({"pattern": "gpt4"}, "expected pattern to be an object, got 'gpt4'"),
         ({"pattern": {"name": "gpt9"}}, "expected one of gpt2, gpt4"),
         ({"pattern": {"name": r"\s+"}}, "it knows no pattern of the name"),

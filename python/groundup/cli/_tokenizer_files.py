@@ -10,13 +10,17 @@ if TYPE_CHECKING:
 def open_any(name: str) -> "Tokenizer":
     """A tokenizer of any kind, told by its file."""
     from groundup.tokenizer import Tokenizer
-    from groundup.tokenizer.reading import read_json
+    from groundup.tokenizer.reading import read_file, read_json
 
     file, colon, pattern = name.partition(".tiktoken:")
     if colon or name.endswith(".tiktoken"):
         return Tokenizer.from_tiktoken(
             f"{file.removesuffix('.tiktoken')}.tiktoken", pattern or None
         )
+    if name.endswith(".model"):
+        if read_file(name).startswith(b"minbpe"):
+            return Tokenizer.from_minbpe(name)
+        return Tokenizer.from_sentencepiece(name)
     if Path(name).is_dir() or "model" in read_json(name):
         return Tokenizer.from_hf(name)
     return Tokenizer.load(name)

@@ -23,6 +23,8 @@ class Decoder:
         tokens += [b""] * (vocabulary.n_ids - len(tokens))
         for name, i in vocabulary.specials.items():
             tokens[i] = name.encode()
+        for i, token in vocabulary.decode_only.items():
+            tokens[i] = token
         self._tokens = tokens
         core = native_core()
         self._native = None if core is None else core.BpeDecoder(tokens)

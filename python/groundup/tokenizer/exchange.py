@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Self, overload
 from groundup.tokenizer import (
     interop_gpt2,
     interop_huggingface,
+    interop_minbpe,
+    interop_sentencepiece,
     interop_tiktoken,
     saved,
 )
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Exchange(Parts):
-    """Our own file, tiktoken's, Hugging Face's and GPT-2's."""
+    """Our own file, and those of tiktoken, Hugging Face, GPT-2, minbpe and SentencePiece."""
 
     def save(self, path: PathLike) -> None:
         """Write the tokenizer's own JSON, whole or not at all."""
@@ -82,3 +84,26 @@ class Exchange(Parts):
     def from_gpt2(cls, vocab_bpe: PathLike, encoder_json: PathLike) -> Self:
         """From the two files of the GPT-2 release."""
         return cls(interop_gpt2.from_files(vocab_bpe, encoder_json))
+
+    def to_gpt2(self, vocab_bpe: PathLike, encoder_json: PathLike) -> None:
+        """Write the two files of the GPT-2 release.
+
+        ValueError for another pattern than "gpt2", which they do not tell, and for ranks without
+        merges.
+        """
+        interop_gpt2.to_files(self._vocabulary, vocab_bpe, encoder_json)
+
+    @classmethod
+    def from_minbpe(cls, path: PathLike) -> Self:
+        """From a .model file of minbpe: its BasicTokenizer's or its RegexTokenizer's."""
+        return cls(interop_minbpe.from_file(path))
+
+    @classmethod
+    def from_sentencepiece(cls, path: PathLike) -> Self:
+        """From a .model file of SentencePiece: BPE with byte fallback that leaves text as it is.
+
+        The ids are SentencePiece's for every text without the letter "▁"; with a model that puts
+        a space before each text, which a UserWarning tells, for `" " + text`. Control pieces are
+        special tokens. ValueError for unigram models and for what normalizes text.
+        """
+        return cls(interop_sentencepiece.from_file(path))

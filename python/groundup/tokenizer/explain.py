@@ -6,11 +6,12 @@ merged and a piece of the text it was seen in. A text is explained by its merges
 which they fired.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from groundup.tokenizer.code_points import is_wide_character, scaffold_of
 from groundup.tokenizer.encoders import Encoder
 from groundup.tokenizer.engine import Chunks
 from groundup.tokenizer.trace import Node, Tracer
@@ -76,7 +77,10 @@ class TokenExplanation:
         if self.special:
             line += ", special: stands for itself, never merged"
         elif self.merge is None:
-            line += ", a byte" if len(self.token) == 1 else ", whole: no merges lead to it"
+            if is_wide_character(self.token):
+                line += ", a character"
+            else:
+                line += ", a byte" if len(self.token) == 1 else ", whole: no merges lead to it"
         else:
             line += f", merge {self.merge.rank}"
             if self.merge.count is not None:
@@ -121,6 +125,12 @@ class TextExplanation:
 
 class Explainer:
     def __init__(self, vocabulary: Vocabulary) -> None:
+        self._n_tokens = len(vocabulary.tokens)
+        self._n_joins = 0  # rows that only make characters, which are not merges to a reader
+        if vocabulary.base == "code points":
+            self._n_joins = len(scaffold_of(vocabulary.tokens)[1])
+            whole = [*vocabulary.tokens, *vocabulary.scaffold]
+            vocabulary = replace(vocabulary, tokens=whole)
         self._vocabulary = vocabulary
         self._names = {i: name for name, i in vocabulary.specials.items()}
         self._tracer = Tracer(vocabulary)
@@ -130,7 +140,7 @@ class Explainer:
         tokens = self._vocabulary.tokens
         if i in self._names:
             return TokenExplanation(i, self._names[i].encode(), True, None, (), None)
-        if not 0 <= i < len(tokens) or not tokens[i]:
+        if not 0 <= i < self._n_tokens or not tokens[i]:
             raise ValueError(
                 f"explain: expected a token's id below {self._vocabulary.n_ids}, got {i}; "
                 "no token has it."
@@ -149,7 +159,7 @@ class Explainer:
         # Level by level, so that what the bound leaves is the top of the tree.
         nodes, depths, parts_at = [node_of(i)], [0], [range(0)]
         for at, depth in enumerate(depths):
-            parts = nodes[at].parts
+            parts = nodes[at].parts if nodes[at].row >= self._n_joins else ()
             if not parts or depth == MAX_DEPTH or len(nodes) + len(parts) > MAX_TREE:
                 continue
             parts_at[at] = range(len(nodes), len(nodes) + len(parts))
@@ -174,7 +184,7 @@ class Explainer:
             id=node.id,
             token=self._vocabulary.tokens[node.id],
             special=False,
-            merge=self._merge(node) if node.row >= 0 else None,
+            merge=self._merge(node) if node.row >= self._n_joins else None,
             parts=parts,
             seen_in=None if training is None else training.seen.get(node.id),
         )
@@ -187,7 +197,7 @@ class Explainer:
             tokens[right.id],
             tokens[node.id],
             node.id,
-            self._tracer.ranks[node.row],
+            self._tracer.ranks[node.row] - self._n_joins,
             None if training is None else int(training.counts[node.row]),
         )
 
@@ -195,9 +205,18 @@ class Explainer:
         if self._vocabulary.whole_chunks and (whole := self._tracer.ids.get(chunk)) is not None:
             return ChunkExplanation(chunk, (), (whole,), (chunk,), whole=len(chunk) > 1)
         made, fired = self._tracer.trace(chunk)
-        ids = tuple(node.id for node in made)
+        ids = tuple(node.id for node in self._kept(made))
         tokens = tuple(self._vocabulary.tokens[i] for i in ids)
-        return ChunkExplanation(chunk, tuple(map(self._merge, fired)), ids, tokens)
+        merges = tuple(self._merge(node) for node in fired if node.row >= self._n_joins)
+        return ChunkExplanation(chunk, merges, ids, tokens)
+
+    def _kept(self, nodes: Iterable[Node]) -> Iterator[Node]:
+        """Without scaffolding, of which the bytes are left."""
+        for node in nodes:
+            if node.id < self._n_tokens:
+                yield node
+            else:
+                yield from self._kept(node.parts)
 
     def special(self, name: str) -> ChunkExplanation:
         return ChunkExplanation(

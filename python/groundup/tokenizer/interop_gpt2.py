@@ -1,12 +1,18 @@
 """GPT-2's two files: vocab.bpe (merges, one "left right" a line) and encoder.json (ids)."""
 
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
-from groundup.tokenizer.byte_letters import from_letters
+import numpy as np
+
+from groundup._files import write_atomic
+from groundup.tokenizer.byte_letters import from_letters, to_letters
 from groundup.tokenizer.patterns import Pattern, find_pattern
 from groundup.tokenizer.reading import expect_id, read_json, read_lines
-from groundup.tokenizer.vocabulary import Vocabulary, checked, merge_rows
+from groundup.tokenizer.vocabulary import MAX_IDS, Merges, Vocabulary, checked, expect_bytes
+
+VERSION = "#version: 0.2"
 
 
 def from_files(
@@ -17,7 +23,11 @@ def from_files(
         lines = lines[1:]
     pairs = [pair_of(line, f"{vocab_bpe}, merge {n}") for n, line in enumerate(lines) if line]
     return vocabulary_of_letters(
-        read_json(encoder_json), pairs, find_pattern("gpt2"), str(encoder_json)
+        read_json(encoder_json),
+        [left for left, _ in pairs],
+        [right for _, right in pairs],
+        find_pattern("gpt2"),
+        str(encoder_json),
     )
 
 
@@ -30,7 +40,8 @@ def pair_of(line: str, source: str) -> tuple[str, str]:
 
 def vocabulary_of_letters(
     ids: Mapping[str, object],
-    pairs: Iterable[tuple[str, str]],
+    lefts: Sequence[str],
+    rights: Sequence[str],
     pattern: Pattern,
     source: str,
     *,
@@ -41,19 +52,11 @@ def vocabulary_of_letters(
 
     Without `specials`, they are what is neither a byte nor the product of a merge.
     """
-    checked_ids = {name: expect_id(i, source, f"the id of {name!r}") for name, i in ids.items()}
-    rows: list[tuple[int, int, int]] = []
-    made: set[str] = set()
-    for number, (left, right) in enumerate(pairs):
-        for part in (left, right, left + right):
-            if part not in checked_ids:
-                raise ValueError(
-                    f"{source}: merge {number} is of {left!r} and {right!r}, but {part!r} has "
-                    "no id."
-                )
-        rows.append((checked_ids[left], checked_ids[right], checked_ids[left + right]))
-        made.add(left + right)
+    checked_ids = _checked_ids(ids, source)
+    products = list(map(str.__add__, lefts, rights))
+    merges = _rows(lefts, rights, products, checked_ids, source)
     if specials is None:
+        made = set(products)
         specials = {n: i for n, i in checked_ids.items() if len(n) > 1 and n not in made}
     tokens = [b""] * (1 + max(checked_ids.values(), default=-1))
     for name, i in checked_ids.items():
@@ -70,5 +73,94 @@ def vocabulary_of_letters(
         tokens[i] = token
     while tokens and not tokens[-1]:
         tokens.pop()
-    vocabulary = Vocabulary(tokens, merge_rows(rows), pattern, dict(specials), whole_chunks)
-    return checked(vocabulary, source)
+    return checked(Vocabulary(tokens, merges, pattern, dict(specials), whole_chunks), source)
+
+
+def _checked_ids(ids: Mapping[str, object], source: str) -> dict[str, int]:
+    """All judged at once, and one by one to say which is amiss."""
+    if set(map(type, ids.values())) == {int}:
+        numbers: dict[str, int] = dict(ids)  # type: ignore[arg-type]
+        if min(numbers.values()) >= 0 and max(numbers.values()) < MAX_IDS:
+            return numbers
+    return {name: expect_id(i, source, f"the id of {name!r}") for name, i in ids.items()}
+
+
+def _rows(
+    lefts: Sequence[str],
+    rights: Sequence[str],
+    products: Sequence[str],
+    ids: Mapping[str, int],
+    source: str,
+) -> Merges:
+    try:
+        columns = [[ids[part] for part in parts] for parts in (lefts, rights, products)]
+    except KeyError:
+        for number, parts in enumerate(zip(lefts, rights, products, strict=True)):
+            if missing := [part for part in parts if part not in ids]:
+                raise ValueError(
+                    f"{source}: merge {number} is of {parts[0]!r} and {parts[1]!r}, but "
+                    f"{missing[0]!r} has no id."
+                ) from None
+        raise
+    return np.array(columns, dtype=np.uint32).T.copy()
+
+
+def ids_of_names(vocabulary: Vocabulary, format: str) -> dict[str, int]:
+    """Ids of tokens in letters. ValueError where two tokens would have one name in `format`."""
+    expect_bytes(vocabulary, format)
+    ids: dict[str, int] = {}
+    for i, token in enumerate(vocabulary.tokens):
+        if not token:
+            continue
+        name = to_letters(token)
+        if name in ids or name in vocabulary.specials:
+            raise ValueError(
+                f"{format} has one id for each name; {name!r} would be both "
+                f"{ids.get(name, vocabulary.specials.get(name))} and {i}. Save with tok.save "
+                "instead, or rename the special token."
+            )
+        ids[name] = i
+    return ids
+
+
+def to_files(
+    vocabulary: Vocabulary,
+    vocab_bpe: str | os.PathLike[str],
+    encoder_json: str | os.PathLike[str],
+) -> None:
+    """Write both. ValueError for what they cannot say: another pattern, tiktoken's rule."""
+    if vocabulary.pattern.name != "gpt2":
+        raise ValueError(
+            "GPT-2's files do not say how text is split, and their readers split by the pattern "
+            f"'gpt2'; this tokenizer's is {vocabulary.pattern.name or vocabulary.pattern.regex!r}. "
+            "Use to_hf or tok.save."
+        )
+    if vocabulary.whole_chunks:
+        raise ValueError(
+            "GPT-2's files list one merge for each token; this vocabulary has ranks instead, as "
+            "tiktoken's. Use to_tiktoken, to_hf or tok.save."
+        )
+    ids = ids_of_names(vocabulary, "encoder.json")
+    names = {i: name for name, i in ids.items()}
+    lines = [f"{names[left]} {names[right]}" for left, right, _ in vocabulary.merges.tolist()]
+    spelled = sorted([*ids.items(), *vocabulary.specials.items()], key=lambda item: item[1])
+    _expect_kinds_to_be_told(vocabulary)
+    write_atomic(encoder_json, json.dumps(dict(spelled)).encode())
+    write_atomic(vocab_bpe, "\n".join([VERSION, *lines, ""]).encode())
+
+
+def _expect_kinds_to_be_told(vocabulary: Vocabulary) -> None:
+    """Readers take for special what is longer than a letter and made by no merge, only that."""
+    made = set(vocabulary.merges[:, 2].tolist())
+    for i, token in enumerate(vocabulary.tokens):
+        if len(token) > 1 and i not in made:
+            raise ValueError(
+                f"encoder.json would make a special token of {token!r}, which no merge makes; "
+                "save with tok.save."
+            )
+    for name in vocabulary.specials:
+        if len(name) == 1:
+            raise ValueError(
+                f"encoder.json would make a byte of the special token {name!r}; rename it, or "
+                "save with tok.save."
+            )

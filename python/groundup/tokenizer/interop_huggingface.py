@@ -6,6 +6,7 @@ by a regex that is none of ours is left to the `regex` module, so a pattern that
 in another way is refused.
 """
 
+import itertools
 import json
 import os
 import warnings
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import regex
 
 from groundup._files import write_atomic
-from groundup.tokenizer.byte_letters import from_letters, to_letters
-from groundup.tokenizer.interop_gpt2 import pair_of, vocabulary_of_letters
+from groundup.tokenizer.byte_letters import from_letters
+from groundup.tokenizer.interop_gpt2 import ids_of_names, pair_of, vocabulary_of_letters
 from groundup.tokenizer.patterns import NONE, Pattern, check_portable, find_pattern, read_pattern
 from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
 from groundup.tokenizer.vocabulary import Vocabulary
@@ -64,7 +65,6 @@ def from_json(parsed: Json, source: str) -> Vocabulary:
     specials = _added_tokens(parsed.get("added_tokens"), source)
     ids = expect(model.get("vocab"), dict, source, "model.vocab")
     merges = expect(model.get("merges"), list, source, "model.merges")
-    pairs = [_pair(merge, f"{source}, merge {number}") for number, merge in enumerate(merges)]
     for name in specials.keys() & ids.keys():
         if ids[name] != specials[name]:
             raise ValueError(
@@ -73,7 +73,7 @@ def from_json(parsed: Json, source: str) -> Vocabulary:
             )
     return vocabulary_of_letters(
         ids,
-        pairs,
+        *_pairs(merges, source),
         _pattern(parsed.get("pre_tokenizer"), source),
         source,
         specials=specials,
@@ -83,6 +83,16 @@ def from_json(parsed: Json, source: str) -> Vocabulary:
 
 def _type(part: object) -> str:
     return str(part.get("type")) if isinstance(part, dict) else repr(part)
+
+
+def _pairs(merges: list[Any], source: str) -> tuple[list[str], list[str]]:
+    """The left and the right parts: all judged at once, and one by one to say which is amiss."""
+    if set(map(type, merges)) == {list} and set(map(len, merges)) == {2}:
+        parts = list(itertools.chain.from_iterable(merges))
+        if set(map(type, parts)) == {str} and all(parts):
+            return parts[0::2], parts[1::2]
+    pairs = [_pair(merge, f"{source}, merge {number}") for number, merge in enumerate(merges)]
+    return [left for left, _ in pairs], [right for _, right in pairs]
 
 
 def _pair(merge: object, source: str) -> tuple[str, str]:
@@ -176,18 +186,7 @@ def _warn_of_what_is_left_out(parsed: Json, source: str) -> None:
 
 def to_json(vocabulary: Vocabulary) -> Json:
     """The tokenizer.json. ValueError where two tokens would have one name in it."""
-    ids: dict[str, int] = {}
-    for i, token in enumerate(vocabulary.tokens):
-        if not token:
-            continue
-        name = to_letters(token)
-        if name in ids or name in vocabulary.specials:
-            raise ValueError(
-                f"tokenizer.json has one id for each name; {name!r} would be both "
-                f"{ids.get(name, vocabulary.specials.get(name))} and {i}. Save with tok.save "
-                "instead, or rename the special token."
-            )
-        ids[name] = i
+    ids = ids_of_names(vocabulary, "tokenizer.json")
     names = {i: name for name, i in ids.items()}
     specials = sorted(vocabulary.specials.items(), key=lambda item: item[1])
     # An added token that is not in the vocabulary gets the next free id when the file is read,

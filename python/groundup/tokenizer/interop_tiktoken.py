@@ -17,7 +17,7 @@ from groundup.tokenizer.engine import native_core
 from groundup.tokenizer.patterns import Pattern, check_portable, find_pattern
 from groundup.tokenizer.reading import expect_id, read_file
 from groundup.tokenizer.splits import all_splits
-from groundup.tokenizer.vocabulary import MAX_IDS, Vocabulary, checked
+from groundup.tokenizer.vocabulary import MAX_IDS, Vocabulary, checked, expect_bytes
 
 if TYPE_CHECKING:
     import tiktoken
@@ -106,6 +106,7 @@ def ranks_of(vocabulary: Vocabulary) -> dict[bytes, int]:
     make one. That changes nothing when ids follow the order of the merges and every token,
     encoded alone, gives itself: then whatever stands for its bytes is on the way to it.
     """
+    expect_bytes(vocabulary, "tiktoken")
     ranks: dict[bytes, int] = {}
     for i, token in enumerate(vocabulary.tokens):
         if token and ranks.setdefault(token, i) != i:

@@ -2,7 +2,8 @@
 
 A trained vocabulary is its merges, [left, right, new id, count]; tokens follow from them. One
 made of ranks, as tiktoken's, is its tokens in base64, by id; merges follow from those. Others
-have both. Saving what was loaded gives the same bytes.
+have both. Version 2 has code points as its base, and the merges that join them follow from the
+tokens. Saving what was loaded gives the same bytes.
 """
 
 import base64
@@ -11,6 +12,7 @@ import functools
 import json
 import os
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from groundup._files import write_atomic
 from groundup.reference.bpe import TIES
+from groundup.tokenizer.code_points import scaffold_of
 from groundup.tokenizer.engine import native_core
 from groundup.tokenizer.patterns import Pattern, read_pattern
 from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
@@ -33,7 +36,7 @@ from groundup.tokenizer.vocabulary import (
 Counts = NDArray[np.uint64]
 
 FORMAT = "groundup.tokenizer"
-VERSION = 1
+VERSIONS = {"bytes": 1, "code points": 2}  # by base; each writes the oldest that can say it
 _MERGES = b',\n "merges": ['  # the last field; no line end stands in a JSON text
 
 _decoded = functools.partial(binascii.a2b_base64, strict_mode=True)
@@ -47,8 +50,8 @@ def _written(vocabulary: Vocabulary) -> str:
     pattern, training = vocabulary.pattern, vocabulary.training
     fields: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION,
-        "base": "bytes",
+        "version": VERSIONS[vocabulary.base],
+        "base": vocabulary.base,
         "pattern": {"name": pattern.name} if pattern.name else {"regex": pattern.regex},
         "special_tokens": dict(sorted(vocabulary.specials.items(), key=lambda item: item[1])),
         "whole_chunks": vocabulary.whole_chunks,
@@ -59,7 +62,12 @@ def _written(vocabulary: Vocabulary) -> str:
         fields["seen"] = {str(i): text for i, text in sorted(training.seen.items())}
     if not _bytes_come_first(vocabulary):
         fields["tokens"] = [base64.b64encode(token).decode() for token in vocabulary.tokens]
+    if vocabulary.decode_only:
+        spelled = sorted(vocabulary.decode_only.items())
+        fields["decode_only"] = {str(i): base64.b64encode(token).decode() for i, token in spelled}
     rows = vocabulary.merges.tolist()
+    if vocabulary.base == "code points":
+        rows = rows[len(scaffold_of(vocabulary.tokens)[1]) :]
     if training is not None:
         counts = training.counts.tolist()
         rows = [[*row, count] for row, count in zip(rows, counts, strict=True)]
@@ -72,14 +80,16 @@ def _written(vocabulary: Vocabulary) -> str:
 
 
 def _follows_from_tokens(vocabulary: Vocabulary) -> bool:
-    return vocabulary.whole_chunks and np.array_equal(
-        vocabulary.merges, all_splits(vocabulary.tokens, "save")
+    return (
+        vocabulary.whole_chunks
+        and vocabulary.base == "bytes"
+        and np.array_equal(vocabulary.merges, all_splits(vocabulary.tokens, "save"))
     )
 
 
 def _bytes_come_first(vocabulary: Vocabulary) -> bool:
     """Whether the merges alone tell the tokens."""
-    if _follows_from_tokens(vocabulary):
+    if vocabulary.base != "bytes" or _follows_from_tokens(vocabulary):
         return False
     try:
         return tokens_of_merges(vocabulary.merges, "") == list(vocabulary.tokens)
@@ -97,13 +107,18 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
             "tokenizer.json use Tokenizer.from_hf, for a .tiktoken file Tokenizer.from_tiktoken."
         )
     version = expect(fields.get("version"), int, source, "version")
-    if version != VERSION:
+    newest = max(VERSIONS.values())
+    if not 1 <= version <= newest:
         raise ValueError(
-            f"{source}: expected format version {VERSION}, got {str(version)[:24]}; "
+            f"{source}: expected a format version from 1 to {newest}, got {str(version)[:24]}; "
             "install a groundup that knows it."
         )
-    if fields.get("base") != "bytes":
-        raise ValueError(f'{source}: expected "base": "bytes", got {fields.get("base")!r}.')
+    bases = [base for base, since in VERSIONS.items() if since <= version]
+    if fields.get("base") not in bases:
+        expected = " or ".join(f'"{base}"' for base in bases)
+        raise ValueError(
+            f'{source}: expected "base": {expected}, got {str(fields.get("base"))[:60]!r}.'
+        )
     whole_chunks = expect(fields.get("whole_chunks"), bool, source, "whole_chunks")
     specials = {
         name: expect_id(i, source, f"the id of {name!r}")
@@ -125,11 +140,23 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
         specials,
         whole_chunks,
         _training(fields, counts, len(tokens), source),
+        decode_only=_decode_only(fields, tokens, source),
     )
     checked(vocabulary, source)
     if listed is not None and "merges" in fields:
         _check_products(vocabulary, source)
-    return vocabulary
+    if fields["base"] == "bytes":
+        return vocabulary
+    if listed is None or not whole_chunks or counts is not None:
+        raise ValueError(
+            f"{source}: expected tokens, with whole_chunks and without counts, where the base is "
+            "code points."
+        )
+    scaffold, joins = scaffold_of(tokens)
+    joined = np.concatenate([joins, merges])
+    return checked(
+        replace(vocabulary, merges=joined, base="code points", scaffold=scaffold), source
+    )
 
 
 def _read(contents: bytes, source: str) -> dict[str, Any]:
@@ -204,6 +231,21 @@ def _merges(fields: dict[str, Any], source: str) -> tuple[Merges, Counts | None]
     if width == 3:
         return merges, None
     return merges, np.array([row[3] for row in rows], dtype=np.uint64)
+
+
+def _decode_only(fields: dict[str, Any], tokens: list[bytes], source: str) -> dict[int, bytes]:
+    if fields["base"] == "bytes":
+        return {}
+    known: dict[int, bytes] = {}
+    for key, spelled in expect(fields.get("decode_only", {}), dict, source, "decode_only").items():
+        if not re.fullmatch("[0-9]{1,8}", key) or int(key) >= len(tokens):
+            raise ValueError(f"{source}: expected decode_only to go by token, got {key[:60]!r}.")
+        text = expect(spelled, str, source, f"the token {key}")
+        try:
+            known[int(key)] = _decoded(text)
+        except ValueError as error:
+            raise ValueError(f"{source}: token {key} is no base64: {error}.") from None
+    return known
 
 
 def _training(

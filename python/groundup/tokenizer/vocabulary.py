@@ -7,6 +7,7 @@ encoder: files are written by strangers.
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,11 @@ class Vocabulary:
     # one new id (the ways to cut one token in two) share one rank.
     whole_chunks: bool = False
     training: Training | None = None
+    base: Literal["bytes", "code points"] = "bytes"  # what is merged at first
+    # For code points (code_points.py): the beginnings of characters, with ids from len(tokens) on
+    # that merges name and nobody sees.
+    scaffold: Sequence[bytes] = ()
+    decode_only: Mapping[int, bytes] = field(default_factory=dict)  # ids that no text gives
 
     @property
     def n_ids(self) -> int:
@@ -73,10 +79,14 @@ def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
             f"{source}: expected a token for each of the 256 bytes, but byte {min(missing)[0]} has "
             "none; text that holds it could not be encoded."
         )
-    if len(merges) and int(merges.max()) >= len(tokens):
+    n_mergeable = len(tokens) + len(vocabulary.scaffold)
+    if len(merges) and int(merges.max()) >= n_mergeable:
         raise ValueError(
-            f"{source}: expected merges of ids below {len(tokens)}, got {int(merges.max())}."
+            f"{source}: expected merges of ids below {n_mergeable}, got {int(merges.max())}."
         )
+    for i, token in vocabulary.decode_only.items():
+        if not token or not 0 <= i < len(tokens) or tokens[i] or i in specials.values():
+            raise ValueError(f"{source}: id {i} is taken, so it cannot be {token!r} as well.")
     for name, i in specials.items():
         if not name:
             raise ValueError(f"{source}: a special token is empty; give it a name.")
@@ -89,6 +99,15 @@ def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
     if len(set(specials.values())) < len(specials):
         raise ValueError(f"{source}: two special tokens have one id: {dict(specials)}.")
     return vocabulary
+
+
+def expect_bytes(vocabulary: Vocabulary, format: str) -> None:
+    """ValueError where the base is the code point, which `format` cannot express as we would."""
+    if vocabulary.base != "bytes":
+        raise ValueError(
+            f"{format}: expected a vocabulary whose base is bytes; this one's is code points, "
+            "which cannot be expressed there. Save it with tok.save."
+        )
 
 
 def merge_rows(rows: Iterable[Sequence[int]]) -> Merges:
@@ -131,6 +150,7 @@ def truncated(vocabulary: Vocabulary, n_ids: int) -> Vocabulary:
         n_ids = operator.index(n_ids)
     except TypeError:
         raise ValueError(f"truncate: expected a whole number of ids, got {n_ids!r:.60}.") from None
+    expect_bytes(vocabulary, "truncate")
     n_tokens = n_ids - len(vocabulary.specials)
     if not vocabulary.is_in_merge_order and not vocabulary.whole_chunks:
         raise ValueError(

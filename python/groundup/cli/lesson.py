@@ -1,0 +1,120 @@
+"""List the lessons, or run one, some or all of them."""
+
+import ast
+import json as json_format
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import groundup
+from groundup import course
+from groundup.cli._command import run
+
+
+def main(args: list[str]) -> int:
+    """`groundup lesson`."""
+    return run(args, lesson, example="groundup lesson 1")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A lesson's file, its number and the first line of its text."""
+
+    number: int
+    title: str
+    path: Path
+
+
+def lesson(
+    which: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    full: bool = False,
+    fast: bool = False,
+    check: bool = False,
+    json: bool = False,
+) -> int:
+    """List the lessons, or run one, some or all of them.
+
+    Each prints its figures beside the published ones and keeps its pictures below
+    runs/lessons/. Exit code 1 when a figure misses.
+
+    Args:
+        which: numbers, or `all`; without one, the list
+        full: the published setting, which may take long; otherwise under two minutes each
+        fast: a few seconds each, as the tests run them
+        check: print verdicts only, not what the lessons say
+        json: print the list, or the verdicts, as one line of JSON on stdout
+    """
+    found = scripts()
+    if full and fast:
+        raise ValueError("lesson: expected --full or --fast, got both")
+    if not which:
+        return _list(found, json)
+    chosen = list(found.values()) if "all" in which else [_of(word, found) for word in which]
+    mode = ["--full"] * full + ["--fast"] * fast
+    verdicts = []
+    for script in chosen:
+        quiet = check or json
+        done = subprocess.run(
+            [sys.executable, str(script.path), *mode],
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.STDOUT if quiet else None,
+            text=True,
+        )
+        figures = course.last_run(script.number) if done.returncode in (0, 1) else None
+        verdicts.append({"number": script.number, "exit_code": done.returncode, "figures": figures})
+        if check and not json:
+            told = f"{figures[0]} of {figures[1]} figures pass" if figures else "did not finish"
+            print(f"{script.number:2}  {script.title}: {told}", flush=True)
+        if quiet and done.returncode:
+            print(done.stdout, file=sys.stderr)
+    if json:
+        print(json_format.dumps(verdicts))
+    return int(any(verdict["exit_code"] for verdict in verdicts))
+
+
+def _list(found: dict[int, Script], json: bool) -> int:
+    if json:
+        records = [
+            {"number": s.number, "title": s.title, "last_run": course.last_run(s.number)}
+            for s in found.values()
+        ]
+        print(json_format.dumps(records))
+        return 0
+    for script in found.values():
+        ran = course.last_run(script.number)
+        status = "not run here" if ran is None else f"{ran[0]} of {ran[1]} figures ({ran[2]})"
+        print(f"{script.number:2}  {script.title:<60}  {status}")
+    return 0
+
+
+def _of(word: str, found: dict[int, Script]) -> Script:
+    if not word.isdigit() or int(word) not in found:
+        numbers = ", ".join(map(str, found))
+        raise ValueError(f"lesson: expected `all` or a number of {numbers}, got {word!r}")
+    return found[int(word)]
+
+
+def scripts() -> dict[int, Script]:
+    """The lessons of the source checkout, by number.
+
+    Raises FileNotFoundError for an installed copy: lessons live beside the sources, to be read.
+    """
+    place = Path(groundup.__file__).resolve().parents[2] / "lessons"
+    found = {}
+    for path in sorted(place.glob("[0-9][0-9]_*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
+        number = int(re.match(r"\d+", path.name)[0])  # type: ignore[index]
+        found[number] = Script(number, text.partition("\n")[0].rstrip("."), path)
+    if not found:
+        raise FileNotFoundError(
+            "lessons run from a source checkout, and this groundup is an installed copy; "
+            "clone the repository, `pip install -e '.[lessons]'` there, and repeat"
+        )
+    return found

@@ -1,0 +1,223 @@
+"""What a lesson is made of: figures that are checked, pictures that are kept, data or a stand-in.
+
+A lesson is a script of cells (`# %%`) that runs from top to bottom, in a terminal or as a
+notebook. It computes, says what it found beside what was published, and ends with `finish`.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from groundup._files import write_atomic
+from groundup.data import catalogue
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES = "figures.json"
+MODES = ("fast", "usual", "full")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One line of a lesson's table: what was seen, what was expected, and whether it fits."""
+
+    name: str
+    seen: str
+    expected: str
+    passed: bool | None  # None: not compared, and `expected` says why
+
+
+def folder(number: int) -> Path:
+    """Where lesson `number` keeps its figures and pictures, below the working folder."""
+    return Path("runs", "lessons", f"{number:02}")
+
+
+class Lesson:
+    """A lesson at work.
+
+    number  of the lesson, as `groundup lesson` lists it
+    title   what it shows, in a few words
+    mode    "fast" (seconds, for tests), "usual" (under two minutes on two cores) or "full" (the
+            published setting); by default of the command line: --fast, --full, or neither
+    """
+
+    def __init__(self, number: int, title: str, mode: str | None = None) -> None:
+        if mode is None:
+            mode = next((m for m in ("fast", "full") if f"--{m}" in sys.argv), "usual")
+        if mode not in MODES:
+            raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
+        self.number, self.title, self.mode = number, title, mode
+        self.folder = folder(number)
+        self.checked: list[Checked] = []
+        self.pictures: list[str] = []
+        self._stand_ins: list[str] = []
+        self._began = time.perf_counter()
+        print(f"Lesson {number}: {title} ({mode})\n")
+
+    def choose(self, *, fast: T, usual: T, full: T) -> T:
+        """One of three settings, by the lesson's mode."""
+        return {"fast": fast, "usual": usual, "full": full}[self.mode]
+
+    def text(self, path: str, stand_in: Callable[[], str]) -> str:
+        """The text of a data set's file; where this machine has it not, a stand-in, and says so.
+
+        Published figures of that file are then shown and not compared.
+        """
+        found = catalogue.find(path)
+        if found is not None:
+            return found.read_text(encoding="utf-8")
+        self._stand_ins.append(path)
+        name = path.partition("/")[0]
+        print(
+            f"{path} is not on this machine; this run uses other text, and compares with no "
+            f"published figure. `groundup data get {name}` fetches it.\n"
+        )
+        return stand_in()
+
+    def check(
+        self,
+        name: str,
+        seen: float,
+        expected: float,
+        within: float = 1e-9,
+        *,
+        of: str | None = None,
+    ) -> None:
+        """A figure beside the expected one; it passes no further than `within` away.
+
+        of: the file that the expected figure belongs to. With a stand-in for it, not compared.
+        """
+        if of in self._stand_ins:
+            self._add(name, _short(seen), f"{_short(expected)} on {of}", None)
+            return
+        difference = abs(seen - expected)
+        passed = bool(math.isfinite(seen) and difference <= within * (1 + 1e-12))
+        self._add(name, _short(seen), f"{_short(expected)} within {within:g}", passed)
+
+    def check_band(
+        self, name: str, seen: float, low: float, high: float, *, of: str | None = None
+    ) -> None:
+        """A figure that should lie between two others."""
+        expected = f"{_short(low)} to {_short(high)}"
+        if of in self._stand_ins:
+            self._add(name, _short(seen), f"{expected} on {of}", None)
+            return
+        self._add(name, _short(seen), expected, bool(low <= seen <= high))
+
+    def claim(self, name: str, holds: bool) -> None:
+        """A statement that is true or not."""
+        self._add(name, "true" if holds else "false", "true", bool(holds))
+
+    def _add(self, name: str, seen: str, expected: str, passed: bool | None) -> None:
+        self.checked.append(Checked(name, seen, expected, passed))
+        print(f"  {name}: {seen} (expected {expected}) {_verdict(passed)}")
+
+    def figure(self, name: str, width: float = 7.0, height: float = 4.0) -> "Figure | None":
+        """An empty picture to draw on, or None without matplotlib, which is said once.
+
+        Hand it to `keep` when it is drawn.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            if not any("matplotlib" in line for line in self.pictures):
+                self.pictures.append("no pictures: matplotlib is in the extra groundup[lessons]")
+                print(self.pictures[-1])
+            return None
+        picture = Figure(figsize=(width, height), layout="constrained")
+        picture.set_label(name)
+        return picture
+
+    def keep(self, picture: "Figure | None") -> None:
+        """Save a picture in the lesson's folder, as PNG, under the name it was asked for with."""
+        if picture is None:
+            return
+        from io import BytesIO
+
+        stream = BytesIO()
+        picture.savefig(stream, format="png", dpi=110)
+        self.keep_bytes(f"{picture.get_label()}.png", stream.getvalue())
+
+    def keep_bytes(self, name: str, contents: bytes) -> None:
+        """Save a file in the lesson's folder."""
+        path = self.folder / name
+        write_atomic(path, contents)
+        self.pictures.append(str(path))
+        print(f"  {path}")
+
+    def finish(self) -> None:
+        """Print the verdict and keep the figures; with a miss, a script ends with exit code 1."""
+        seconds = time.perf_counter() - self._began
+        missed = [line for line in self.checked if line.passed is False]
+        record = {
+            "number": self.number,
+            "title": self.title,
+            "mode": self.mode,
+            "seconds": round(seconds, 1),
+            "checked": [asdict(line) for line in self.checked],
+        }
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        write_atomic(self.folder / FIGURES, text.encode() + b"\n")
+        compared = sum(line.passed is not None for line in self.checked)
+        print(f"\n{compared - len(missed)} of {compared} figures pass, in {seconds:.0f} s")
+        for line in missed:
+            print(f"MISS {line.name}: {line.seen}, expected {line.expected}")
+        if missed and "ipykernel" not in sys.modules:
+            sys.exit(1)
+
+
+def last_run(number: int) -> tuple[int, int, str] | None:
+    """Of a lesson's last run: how many figures passed, of how many, and its mode; None if none."""
+    try:
+        record = json.loads((folder(number) / FIGURES).read_text(encoding="utf-8"))
+        verdicts = [line["passed"] for line in record["checked"] if line["passed"] is not None]
+        return sum(verdicts), len(verdicts), str(record["mode"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        path = folder(number) / FIGURES
+        raise ValueError(f"{path}: expected a lesson's figures; remove it and repeat") from error
+
+
+def names_of_python() -> str:
+    """Words that every machine has, one a line: identifiers of Python's own library, in letters."""
+    import builtins
+    import keyword
+
+    words: set[str] = set()
+    for name in [*sys.stdlib_module_names, *dir(builtins), *keyword.kwlist]:
+        words.update(part for part in name.lower().split("_") if part.isascii() and part.isalpha())
+    for path in sorted(Path(os.__file__).parent.glob("*.py"))[:60]:
+        source = path.read_text(encoding="utf-8", errors="replace")
+        for word in source.replace("_", " ").split():
+            if word.isascii() and word.isalpha() and word.islower() and 2 < len(word) < 13:
+                words.add(word)
+    return "\n".join(sorted(words))
+
+
+def text_of_python(n_characters: int = 1_100_000) -> str:
+    """A long text that every machine has: documentation and code of Python's own library."""
+    pieces: list[str] = []
+    for path in sorted(Path(os.__file__).parent.glob("*.py")):
+        pieces.append(path.read_text(encoding="utf-8", errors="replace"))
+        if sum(map(len, pieces)) >= n_characters:
+            break
+    return "".join(c for c in "".join(pieces)[:n_characters] if c == "\n" or " " <= c <= "~")
+
+
+def _short(value: float) -> str:
+    if math.isfinite(value) and value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+
+
+def _verdict(passed: bool | None) -> str:
+    return {True: "pass", False: "MISS", None: "not compared"}[passed]

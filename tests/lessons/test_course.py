@@ -1,0 +1,109 @@
+"""A lesson's table, stand-in data and exit code; the command that lists and runs lessons."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from groundup import course
+from groundup.cli import lesson as command
+from groundup.reference.makemore.words import Vocabulary, read_names
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A working folder of the test's own, and no data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GROUNDUP_DATA", raising=False)
+    monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
+
+
+def test_figures_pass_miss_or_are_not_compared(capsys):
+    lesson = course.Lesson(7, "a test", "fast")
+    assert lesson.text("names/names.txt", lambda: "anna") == "anna"
+    lesson.check("near", 2.454, 2.4540, within=1e-3)
+    lesson.check("far", 2.6, 2.4540, within=1e-3)
+    lesson.check("not a number", float("nan"), 1.0, within=10)
+    lesson.check("elsewhere", 9.0, 2.4540, of="names/names.txt")
+    lesson.check_band("inside", 2, 1, 3)
+    lesson.claim("so it is", False)
+    with pytest.raises(SystemExit) as stop:
+        lesson.finish()
+    assert stop.value.code == 1
+    assert [line.passed for line in lesson.checked] == [True, False, False, None, True, False]
+    shown = capsys.readouterr().out
+    assert "names/names.txt is not on this machine" in shown
+    assert "2 of 5 figures pass" in shown
+    assert "MISS far: 2.6000, expected 2.4540 within 0.001" in shown
+    assert course.last_run(7) == (2, 5, "fast")
+
+
+def test_pictures_and_files_are_kept_in_the_lessons_folder():
+    lesson = course.Lesson(3, "a test", "fast")
+    picture = lesson.figure("curve")
+    assert picture is not None
+    picture.subplots().plot([1, 2, 4])
+    lesson.keep(picture)
+    lesson.keep_bytes("note.txt", b"hello")
+    lesson.finish()
+    assert (course.folder(3) / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in course.folder(3).iterdir()} == {"curve.png", "note.txt", "figures.json"}
+
+
+def test_modes_are_of_the_command_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lesson.py", "--full"])
+    assert course.Lesson(1, "a test").choose(fast=1, usual=2, full=3) == 3
+    with pytest.raises(ValueError, match="expected one of fast, usual, full, got 'slow'"):
+        course.Lesson(1, "a test", "slow")
+
+
+def test_every_machine_has_words_and_text():
+    names = read_names(course.names_of_python())
+    assert len(names) > 1000
+    assert len(Vocabulary.of(names)) == 27
+    assert len(course.text_of_python(50_000)) > 45_000
+
+
+def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
+    assert command.main([]) == 0
+    shown = capsys.readouterr().out
+    assert " 1  Derivatives, and a network of neurons" in shown
+    assert "not run here" in shown
+    assert command.main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["last_run"] is None
+    assert command.main(["99"]) == 1
+    assert "expected `all` or a number of 1, 2" in capsys.readouterr().err
+    assert command.main(["1", "--full", "--fast"]) == 1
+
+
+EACH = pytest.mark.parametrize("number", list(command.scripts()))
+
+
+@EACH
+def test_the_fast_part_of_a_lesson_passes(number, tmp_path, given_data):
+    run(command.scripts()[number], tmp_path, given_data, "--fast")
+
+
+@pytest.mark.slow
+@EACH
+def test_a_lesson_passes_on_what_every_machine_has(number, tmp_path):
+    run(command.scripts()[number], tmp_path, "", "--fast")
+
+
+@pytest.mark.slow
+@EACH
+def test_a_whole_lesson_passes(number, tmp_path, given_data):
+    run(command.scripts()[number], tmp_path, given_data)
+
+
+def run(script, folder, data, *mode):
+    done = subprocess.run(
+        [sys.executable, str(script.path), *mode],
+        cwd=folder,
+        env={**os.environ, "GROUNDUP_DATA": data, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

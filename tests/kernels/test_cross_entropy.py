@@ -37,8 +37,14 @@ def run_file(**environment):
     )
 
 
+def version(package):
+    return tuple(int(part) for part in importlib.metadata.version(package).split(".")[:2])
+
+
 @needs_triton
 def test_interpreted_they_keep_the_error_rule():
+    if version("triton") < (3, 7) and version("numpy") >= (2, 4):
+        pytest.skip("not run: the interpreter of Triton 3.6 needs NumPy 2.3 or older")
     done = run_file(TRITON_INTERPRET="1")
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,9 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
             write_atomic(path, b"new")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert sorted(os.listdir(tmp_path)) == ["folder", "link", "pipe"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_file_is_told_with_the_files_own_name():
+    with pytest.raises(OSError, match=r"/proc/self/book\.json"):
+        write_atomic("/proc/self/book.json", b"")

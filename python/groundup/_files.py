@@ -24,7 +24,12 @@ def write_atomic(path: str | os.PathLike[str], contents: bytes) -> None:
         raise OSError(kind, "expected a regular file or none", str(target))
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".partial")
+    try:
+        descriptor, name = tempfile.mkstemp(
+            dir=folder, prefix=f".{target.name}.", suffix=".partial"
+        )
+    except OSError as error:  # it would name a file that nobody asked for
+        raise OSError(error.errno, error.strerror, str(target)) from error
     try:
         with open(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), _permissions(target))

@@ -1,6 +1,7 @@
 """`groundup` finds commands by file name and answers without importing torch."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -109,7 +110,25 @@ def test_expected_errors_are_one_sentence_and_exit_1(capsys):
         capsys.readouterr().err == "groundup halve: number: expected an even number, got 3; try 4\n"
     )
     assert _halve("--number", "-2") == 1
-    assert capsys.readouterr().err == "groundup halve: half.txt: No such file or directory\n"
+    assert capsys.readouterr().err == (
+        "groundup halve: half.txt: No such file or directory; expected it to be there, or a folder "
+        "in which it can be made; check the name\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "name another, or let yourself in with chmod or chown"),
+        (errno.EROFS, "name a place on another file system"),
+        (errno.ENOTDIR, "one of them is a file; name another"),
+        (errno.ENOSPC, "free some, or name a place that has it"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_what_to_do(number, remedy):
+    told = _command.sentence(OSError(number, os.strerror(number), "runs/book"))
+    assert told.startswith(f"runs/book: {os.strerror(number)}; expected ")
+    assert told.endswith(remedy)
 
 
 def test_misuse_exits_2_and_ctrl_c_130(capsys):

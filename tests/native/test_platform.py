@@ -55,3 +55,31 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells whether a process was forked")
+@pytest.mark.parametrize(("before", "expected"), [("import torch", True), ("pass", False)])
+def test_a_child_that_imports_groundup_after_the_fork_runs_serially_if_a_pool_came_along(
+    before, expected
+):
+    done = python(
+        f"""
+import os, sys
+{before}
+if 'torch' in sys.modules:
+    torch.set_num_threads(2)
+    torch.ones(1 << 20).sum()  # a parallel region of torch's, which would hang in the child
+    logits, target = torch.zeros(64, 1000), torch.zeros(64, dtype=torch.int64)
+pid = os.fork()
+if pid == 0:
+    from groundup import _fork, _native
+    if {expected}:
+        import groundup as gu
+        with gu.use("cross_entropy=cpp"):
+            loss = gu.cross_entropy(logits, target)
+        assert abs(loss.item() - 6.9078) < 1e-4 and _native.core().usable_threads() == 1
+    os._exit(0 if _fork.is_child == {expected} else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ where `prepare` is a typed function whose docstring is the help. Modules that ne
 imported inside that function, so that `--help` answers at once.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -22,6 +23,19 @@ from groundup._signals import TerminatedError, tell
 
 # What groundup raises about its input. Anything else is a fault of ours and keeps its traceback.
 _EXPECTED = (ValueError, OSError, IndexError, ImportError)
+
+_USABLE = "expected one that you may read, and write where it is for output: {}"
+_REMEDIES = {
+    errno.ENOENT: "expected it to be there, or a folder in which it can be made; check the name",
+    errno.ENOTDIR: "expected folders all the way to it, and one of them is a file; name another",
+    errno.EISDIR: "expected a file; name one in that folder",
+    errno.EACCES: _USABLE.format("name another, or let yourself in with chmod or chown"),
+    errno.EPERM: _USABLE.format("name another, or let yourself in with chmod or chown"),
+    errno.EROFS: _USABLE.format("name a place on another file system"),
+    errno.ENOSPC: "expected room for what is written; free some, or name a place that has it",
+    errno.EDQUOT: "expected room for what is written; free some, or name a place that has it",
+    errno.ENAMETOOLONG: "expected a shorter name",
+}
 
 
 def run(
@@ -132,7 +146,8 @@ def sentence(error: BaseException) -> str:
         return f"{error.filename}: expected a folder or nothing there, got a file; name another"
     if isinstance(error, OSError) and error.strerror:
         files = " -> ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
-        return f"{files}: {error.strerror}" if files else error.strerror
+        told = f"{files}: {error.strerror}" if files else error.strerror
+        return f"{told}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else told
     return " ".join(str(error).split()) or type(error).__name__
 
 

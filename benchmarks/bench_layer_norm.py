@@ -1,7 +1,7 @@
 """layer_norm, forward and backward, at GPT-2's width.
 
 The least it can move: forward reads and writes the rows, backward reads two and writes one, which
-is 20 bytes an element, 2.5 copies of the rows.
+is 20 bytes an element, 2.5 copies of the rows; with the residual sum before it 32 bytes, 4 copies.
 """
 
 from collections.abc import Callable
@@ -57,6 +57,37 @@ def step(norm: Callable[..., Tensor]) -> Callable[[Inputs], Contender]:
     return setup
 
 
+Sum = Callable[..., tuple[Tensor, Tensor]]
+
+
+def eager_sum(
+    input: Tensor, residual: Tensor, shape: tuple[int], weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    total = input + residual
+    return F.layer_norm(total, shape, weight, bias), total
+
+
+def sum_step(norm: Sum) -> Callable[[Inputs], Contender]:
+    """The rows are what a branch adds and the gradient of the sum too; doutput is the stream."""
+
+    def setup(given: Inputs) -> Contender:
+        leaves = [given.rows, given.doutput, given.weight, given.bias]
+        leaves = [t.clone().requires_grad_() for t in leaves]
+        shape = (given.rows.shape[1],)
+
+        def prepare() -> None:
+            for leaf in leaves:
+                leaf.grad = None
+
+        def run() -> None:
+            output, total = norm(leaves[0], leaves[1], shape, leaves[2], leaves[3])
+            torch.autograd.backward((output, total), (given.doutput, given.rows))
+
+        return Contender(run, prepare)
+
+    return setup
+
+
 def memcpy(given: Inputs) -> Callable[[], Any]:
     destination = torch.empty_like(given.rows)
     return lambda: destination.copy_(given.rows)
@@ -78,14 +109,38 @@ def case(n_rows: int, n_columns: int, dtype: torch.dtype, slow: bool) -> Case:
     )
 
 
+def sum_case(n_rows: int, n_columns: int) -> Case:
+    return Case(
+        name="residual sum and norm, forward and backward, float32",
+        sizes={"N": n_rows, "C": n_columns},
+        inputs=inputs(n_rows, n_columns, torch.float32),
+        contenders={
+            "groundup": sum_step(gu.add_layer_norm),
+            "torch eager": sum_step(eager_sum),
+            "torch.compile": lambda given: sum_step(compiled(eager_sum))(given),
+        },
+        limit=Limit("4 copies of the rows", memcpy, 4.0),
+        amount=(float(n_rows), "rows"),
+        slow=False,
+    )
+
+
 SUITE = Suite(
     "layer_norm",
-    tuple(
-        case(n_rows, n_columns, dtype, slow)
-        for n_rows, n_columns, slow in ((4096, 768, False), (768, 256, False), (8192, 1600, True))
-        for dtype in (torch.float32, torch.bfloat16)
+    (
+        *(
+            case(n_rows, n_columns, dtype, slow)
+            for n_rows, n_columns, slow in (
+                (4096, 768, False),
+                (768, 256, False),
+                (8192, 1600, True),
+            )
+            for dtype in (torch.float32, torch.bfloat16)
+        ),
+        sum_case(4096, 768),
+        sum_case(768, 256),
     ),
-    tests=("tests/*/test_layer_norm*.py",),
+    tests=("tests/*/test_layer_norm*.py", "tests/ops/test_add_layer_norm.py"),
 )
 
 test_speed = speed_test(SUITE)

@@ -212,35 +212,45 @@ void bind_layer_norm(py::module_& m) {
   using Size = std::int64_t;
   m.def("layer_norm_forward_cpu", [](Address input, int dtype, Size n_rows, Size n_columns,
                                      Size row_stride, Address weight, Address bias, double eps,
-                                     Address output, Address statistics) {
+                                     Address output, Address statistics, Address residual,
+                                     Size residual_row_stride, Address sum) {
     LayerNorm job = layer_norm_job(input, dtype, n_rows, n_columns, row_stride, weight, statistics);
     job.bias = pointer<const float>(bias);
     job.eps = eps;
     job.output = pointer<void>(output);
+    if ((residual == 0) != (sum == 0))
+      throw py::value_error("residual and sum: expected both or neither");
+    job.residual = pointer<const void>(residual);
+    job.residual_row_stride = residual_row_stride;
+    job.sum = pointer<void>(sum);
     py::gil_scoped_release release;
     advise_huge_pages(job.output, bytes_of(n_rows * n_columns, dtype));
+    if (job.sum) advise_huge_pages(job.sum, bytes_of(n_rows * n_columns, dtype));
     GROUNDUP_CALL(layer_norm_forward_cpu, job);
   });
-  m.def("layer_norm_backward_cpu", [](Address input, int dtype, Size n_rows, Size n_columns,
-                                      Size row_stride, Address weight, Address statistics,
-                                      Address doutput, Size doutput_row_stride, Address dinput,
-                                      Address dweight, Address dbias) {
-    LayerNorm job = layer_norm_job(input, dtype, n_rows, n_columns, row_stride, weight, statistics);
-    job.doutput = pointer<const void>(doutput);
-    job.doutput_row_stride = doutput_row_stride;
-    job.dinput = pointer<void>(dinput);
-    job.dweight = pointer<float>(dweight);
-    job.dbias = pointer<float>(dbias);
-    py::gil_scoped_release release;
-    if (job.dinput) advise_huge_pages(job.dinput, bytes_of(n_rows * n_columns, dtype));
-    const bool with_sums = dweight != 0 || dbias != 0;
-    const std::unique_ptr<float[]> sums(
-        with_sums ? new float[static_cast<std::size_t>(2 * layer_norm_blocks(n_rows, n_columns) *
-                                                       n_columns)]
-                  : nullptr);
-    job.sums = sums.get();
-    GROUNDUP_CALL(layer_norm_backward_cpu, job);
-  });
+  m.def("layer_norm_backward_cpu",
+        [](Address input, int dtype, Size n_rows, Size n_columns, Size row_stride, Address weight,
+           Address statistics, Address doutput, Size doutput_row_stride, Address dinput,
+           Address dweight, Address dbias, Address dsum, Size dsum_row_stride) {
+          LayerNorm job =
+              layer_norm_job(input, dtype, n_rows, n_columns, row_stride, weight, statistics);
+          job.doutput = pointer<const void>(doutput);
+          job.doutput_row_stride = doutput_row_stride;
+          job.dsum = pointer<const void>(dsum);
+          job.dsum_row_stride = dsum_row_stride;
+          job.dinput = pointer<void>(dinput);
+          job.dweight = pointer<float>(dweight);
+          job.dbias = pointer<float>(dbias);
+          py::gil_scoped_release release;
+          if (job.dinput) advise_huge_pages(job.dinput, bytes_of(n_rows * n_columns, dtype));
+          const bool with_sums = dweight != 0 || dbias != 0;
+          const std::unique_ptr<float[]> sums(
+              with_sums ? new float[static_cast<std::size_t>(
+                              2 * layer_norm_blocks(n_rows, n_columns) * n_columns)]
+                        : nullptr);
+          job.sums = sums.get();
+          GROUNDUP_CALL(layer_norm_backward_cpu, job);
+        });
 }
 
 void bind_gelu(py::module_& m) {

@@ -56,6 +56,38 @@ GROUNDUP_INLINE void sum_rows(int64_t n, double* totals, Term term) {
   }
 }
 
+// Memory is met row by row, one stream after the other, as the hardware fetches it: four rows side
+// by side took twice as long wherever they were not in the nearest cache (docs/log.md).
+
+template <class T>
+double sum_row(const T* x, int64_t n) {
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += kSpan) {
+    const int64_t end = begin + kSpan < n ? begin + kSpan : n;
+    vfloat parts[4] = {};
+    int64_t i = begin;
+    for (; i + 4 * kLanes <= end; i += 4 * kLanes)
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) parts[k] += load(x + i + k * kLanes, Full{});
+    each_vector(i, end, [&](int64_t at, auto lanes) __attribute__((always_inline)) {
+      parts[0] += first_lanes(load(x + at, lanes), lanes);
+    });
+    total += sum((parts[0] + parts[1]) + (parts[2] + parts[3]));
+  }
+  return total;
+}
+
+// The row of the sum, written. Normalized is what it holds, rounded, as if the sum had been given.
+template <class T>
+const T* add_row(const LayerNorm& job, int64_t row, const T* x) {
+  const T* residual = (const T*)job.residual + row * job.residual_row_stride;
+  T* total = (T*)job.sum + row * job.n_columns;
+  each_vector(0, job.n_columns, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+    store(total + i, load(x + i, lanes) + load(residual + i, lanes), lanes);
+  });
+  return total;
+}
+
 // Two passes over rows that stay in cache: the means first, so that the squares are of what is
 // left, and nothing cancels however large a mean is.
 template <class T, bool kStream, int kRows>
@@ -68,10 +100,9 @@ void forward_rows(const LayerNorm& job, int64_t first) {
   for (int r = 0; r < kRows; ++r) {
     x[r] = (const T*)job.input + (first + r) * job.row_stride;
     out[r] = (T*)job.output + (first + r) * n;
+    if (job.residual) x[r] = add_row(job, first + r, x[r]);
   }
-  sum_rows<kRows>(n, totals, [&](int r, int64_t i, auto lanes) __attribute__((always_inline)) {
-    return load(x[r] + i, lanes);
-  });
+  for (int r = 0; r < kRows; ++r) totals[r] = sum_row(x[r], n);
   for (int r = 0; r < kRows; ++r) mean[r] = (float)(totals[r] / (double)n);
   sum_rows<kRows>(n, totals, [&](int r, int64_t i, auto lanes) __attribute__((always_inline)) {
     const vfloat d = load(x[r] + i, lanes) - mean[r];
@@ -83,20 +114,20 @@ void forward_rows(const LayerNorm& job, int64_t first) {
     job.statistics[2 * (first + r) + 1] = scale[r];
   }
   const float *weight = job.weight, *bias = job.bias;
-  each_vector(0, n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
-    const vfloat w = weight ? load(weight + i, lanes) : splat(1.0f);
-    const vfloat b = bias ? load(bias + i, lanes) : vfloat{};
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < kRows; ++r)
+    each_vector(0, n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+      const vfloat w = weight ? load(weight + i, lanes) : splat(1.0f);
+      const vfloat b = bias ? load(bias + i, lanes) : vfloat{};
       vfloat y = (load(x[r] + i, lanes) - mean[r]) * scale[r];
       put<kStream>(out[r] + i, y * w + b, lanes);
-    }
-  });
+    });
 }
 
 // With x^ = (x - mean) * scale and g = dy * weight:
 // dx = scale * (g - mean(g) - x^ * mean(g * x^)).
-// Several rows at a time, so that the sums over rows are read and written once for all of them.
+//
+// The row's two means come first, row by row; the sums over rows then take several rows at a time,
+// out of the nearest cache, so that they are read and written once for all of them.
 template <class T, bool kStream, int kRows>
 void backward_rows(const LayerNorm& job, int64_t first, float* dweight, float* dbias) {
   const int64_t n = job.n_columns;
@@ -110,36 +141,47 @@ void backward_rows(const LayerNorm& job, int64_t first, float* dweight, float* d
     mean[r] = job.statistics[2 * (first + r)];
     scale[r] = job.statistics[2 * (first + r) + 1];
   }
-  for (int64_t begin = 0; begin < n; begin += kSpan) {
-    vfloat g_parts[kRows] = {}, gx_parts[kRows] = {};
-    const auto at = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
-      const vfloat w = weight ? load(weight + i, lanes) : splat(1.0f);
+  for (int r = 0; r < kRows; ++r) {
+    for (int64_t begin = 0; begin < n; begin += kSpan) {
+      const int64_t end = begin + kSpan < n ? begin + kSpan : n;
+      vfloat g_parts[2] = {}, gx_parts[2] = {};
+      const auto at = [&](int64_t i, auto lanes, int k = 0) __attribute__((always_inline)) {
+        const vfloat w = weight ? load(weight + i, lanes) : splat(1.0f);
+        const vfloat g = load(dy[r] + i, lanes) * w;
+        const vfloat normal = (load(x[r] + i, lanes) - mean[r]) * scale[r];
+        g_parts[k] += first_lanes(g, lanes);
+        gx_parts[k] += first_lanes(g * normal, lanes);
+      };
+      int64_t i = begin;
+      for (; i + 2 * kLanes <= end; i += 2 * kLanes) at(i, Full{}), at(i + kLanes, Full{}, 1);
+      each_vector(i, end, at);
+      sum_g[r] += sum(g_parts[0] + g_parts[1]), sum_gx[r] += sum(gx_parts[0] + gx_parts[1]);
+    }
+  }
+  if (dweight || dbias)
+    each_vector(0, n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
       vfloat over_rows{}, normal_over_rows{};
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         const vfloat d = load(dy[r] + i, lanes);
-        const vfloat normal = (load(x[r] + i, lanes) - mean[r]) * scale[r];
-        const vfloat g = d * w;
-        g_parts[r] += first_lanes(g, lanes);
-        gx_parts[r] += first_lanes(g * normal, lanes);
         over_rows += d;
-        normal_over_rows += d * normal;
+        normal_over_rows += d * ((load(x[r] + i, lanes) - mean[r]) * scale[r]);
       }
       if (dweight) store(dweight + i, load(dweight + i, lanes) + normal_over_rows, lanes);
       if (dbias) store(dbias + i, load(dbias + i, lanes) + over_rows, lanes);
-    };
-    each_vector(begin, begin + kSpan < n ? begin + kSpan : n, at);
-    for (int r = 0; r < kRows; ++r) sum_g[r] += sum(g_parts[r]), sum_gx[r] += sum(gx_parts[r]);
-  }
+    });
   if (!job.dinput) return;
   for (int r = 0; r < kRows; ++r) {
     T* dx = (T*)job.dinput + (first + r) * n;
+    const T* dsum = job.dsum ? (const T*)job.dsum + (first + r) * job.dsum_row_stride : nullptr;
     const float mean_g = (float)(sum_g[r] / (double)n), mean_gx = (float)(sum_gx[r] / (double)n);
     each_vector(0, n, [&](int64_t i, auto lanes) __attribute__((always_inline)) {
       const vfloat normal = (load(x[r] + i, lanes) - mean[r]) * scale[r];
       vfloat g = load(dy[r] + i, lanes);
       if (weight) g *= load(weight + i, lanes);
-      put<kStream>(dx + i, ((g - mean_g) - normal * mean_gx) * scale[r], lanes);
+      vfloat d = ((g - mean_g) - normal * mean_gx) * scale[r];
+      if (dsum) d += load(dsum + i, lanes);
+      put<kStream>(dx + i, d, lanes);
     });
   }
 }

@@ -16,12 +16,20 @@ struct LayerNorm {
   const float* bias;    // (n_columns,) or null
   double eps;
 
+  // Or null. With it the rows normalized are input + residual, which forward leaves in `sum`; to
+  // backward that sum is the input.
+  const void* residual;  // as input
+  int64_t residual_row_stride;
+  void* sum;  // as input, contiguous
+
   void* output;       // as input, contiguous
   float* statistics;  // (n_rows, 2): mean, 1 / sqrt(variance + eps); forward writes, backward reads
 
   // Backward; dinput, or both sums, may be null where they are not wanted.
   const void* doutput;  // as input
   int64_t doutput_row_stride;
+  const void* dsum;  // as input, or null: a gradient of the input from elsewhere, added to dinput
+  int64_t dsum_row_stride;
   void* dinput;    // as input, contiguous
   float* dweight;  // (n_columns,)
   float* dbias;    // (n_columns,)

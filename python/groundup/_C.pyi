@@ -211,7 +211,9 @@ def gelu_backward_cpu(
 # layer_norm: dtype 0 float32, 1 bfloat16; strides count elements; output and dinput contiguous.
 #   weight, bias     float32 (n_columns,), or 0
 #   statistics       float32 (n_rows, 2): mean, 1 / sqrt(variance + eps)
+#   residual, sum    0, or what is added to input first and where that goes, contiguous
 #   dinput, dweight, dbias  0 where not wanted; the latter float32, bits free of the thread count
+#   dsum             0, or what is added to dinput
 def layer_norm_forward_cpu(
     input: int,
     dtype: int,
@@ -223,6 +225,9 @@ def layer_norm_forward_cpu(
     eps: float,
     output: int,
     statistics: int,
+    residual: int,
+    residual_row_stride: int,
+    sum: int,
 ) -> None: ...
 def layer_norm_backward_cpu(
     input: int,
@@ -237,6 +242,8 @@ def layer_norm_backward_cpu(
     dinput: int,
     dweight: int,
     dbias: int,
+    dsum: int,
+    dsum_row_stride: int,
 ) -> None: ...
 
 # adamw: one step over n_tensors parameters, tables by address.

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from groundup import optim as optim
     from groundup.models.patch import Patch as Patch
     from groundup.models.patch import patch as patch
+    from groundup.ops.add_layer_norm import add_layer_norm as add_layer_norm
     from groundup.ops.attention import causal_attention as causal_attention
     from groundup.ops.attention_decode import decode_attention as decode_attention
+    from groundup.ops.attention_qkvpacked import (
+        causal_attention_qkvpacked as causal_attention_qkvpacked,
+    )
     from groundup.ops.attention_varlen import causal_attention_varlen as causal_attention_varlen
     from groundup.ops.cross_entropy import cross_entropy as cross_entropy
     from groundup.ops.dispatch import use as use
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
     )
 
 _OPS = (
+    "add_layer_norm",
     "causal_attention",
+    "causal_attention_qkvpacked",
     "causal_attention_varlen",
     "cross_entropy",
     "decode_attention",

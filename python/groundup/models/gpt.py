@@ -43,8 +43,12 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.n_embd))
         self.bias = nn.Parameter(torch.empty(config.n_embd))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return gu.layer_norm(x, (x.size(-1),), self.weight, self.bias, self.eps)
+    def forward(self, x: Tensor, branch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(norm of the residual stream, the stream): `x`, plus what a branch adds to it."""
+        shape = (x.size(-1),)
+        if branch is None:
+            return gu.layer_norm(x, shape, self.weight, self.bias, self.eps), x
+        return gu.add_layer_norm(branch, x, shape, self.weight, self.bias, self.eps)
 
 
 class Attention(nn.Module):
@@ -58,16 +62,14 @@ class Attention(nn.Module):
         self.c_proj = Conv1D(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, cache: "KeyValueCache | None") -> Tensor:
-        # (B, T, 3C) -> three (B, H, T, D) views; the op takes any strides. Parted before they are
-        # transposed: backward then puts the three gradients side by side once, as addmm wants them.
-        parts = self.c_attn(x).unflatten(-1, (3, self.n_head, -1)).unbind(2)
-        query, key, value = (part.transpose(1, 2) for part in parts)
+        qkv = self.c_attn(x).unflatten(-1, (3, self.n_head, -1))  # (B, T, 3, H, D), a view
         if cache is None:
             dropout_p = self.attn_pdrop if self.training else 0.0
-            mixed = gu.causal_attention(query, key, value, dropout_p=dropout_p)
+            mixed = gu.causal_attention_qkvpacked(qkv, dropout_p=dropout_p)
         else:
-            mixed = cache.attend(self.layer, query, key, value)
-        out = self.c_proj(mixed.transpose(1, 2).flatten(2))
+            query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
+            mixed = cache.attend(self.layer, query, key, value).transpose(1, 2)
+        out = self.c_proj(mixed.flatten(2))  # the heads lie side by side: a view
         return F.dropout(out, self.resid_pdrop, self.training)
 
 
@@ -86,7 +88,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each reading a normed copy and adding to the residual stream."""
+    """Attention and MLP, each reading a norm of the residual stream and adding to it.
+
+    What a branch adds is handed on and added where the next norm reads the stream: one pass.
+    """
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
@@ -95,10 +100,13 @@ class Block(nn.Module):
         self.ln_2 = LayerNorm(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cache: "KeyValueCache | None") -> Tensor:
-        x = x + self.attn(self.ln_1(x), cache)
-        out: Tensor = x + self.mlp(self.ln_2(x))
-        return out
+    def forward(
+        self, x: Tensor, branch: Tensor | None, cache: "KeyValueCache | None"
+    ) -> tuple[Tensor, Tensor]:
+        """The stream `x` (B, T, C) and what is still to be added to it; the same again."""
+        normed, x = self.ln_1(x, branch)
+        normed, x = self.ln_2(x, self.attn(normed, cache))
+        return x, self.mlp(normed)
 
 
 class Transformer(nn.Module):
@@ -116,11 +124,12 @@ class Transformer(nn.Module):
         start = 0 if cache is None else cache.length
         x = self.wte(ids) + self.wpe.weight[start : start + ids.size(1)]
         x = F.dropout(x, self.embd_pdrop, self.training)
+        branch: Tensor | None = None
         for block in self.h:
-            x = block(x, cache)
+            x, branch = block(x, branch, cache)
         if cache is not None:
             cache.advance(ids.size(1))
-        normed: Tensor = self.ln_f(x)
+        normed: Tensor = self.ln_f(x, branch)[0]
         return normed
 
 

@@ -65,14 +65,14 @@ def causal_attention(
     else:
         plain = gate.admit("causal_attention", _NAMES, query, key, value)
     check_tensors(_NAMES, query, key, value, enable_gqa)
-    left = check_options(scale, dropout_p, window_size, softcap, alignment)
-    width = query.shape[3]
-    options = Options(
-        (1.0 / math.sqrt(width) if width else math.inf) if scale is None else float(scale),
+    options = options_of(
+        query.shape[3],
+        key.shape[2] - query.shape[2],
+        scale,
         dropout_p,
-        key.shape[2] - query.shape[2] if alignment == "lower_right" else 0,
-        -1 if left is None else left,
-        softcap or 0.0,
+        window_size,
+        softcap,
+        alignment,
     )
     if name == "torch":
         return causal_attention_torch(query, key, value, options)
@@ -88,10 +88,36 @@ def causal_attention(
         raise dispatch.cannot("causal_attention", "cpp", reason)
     if name == "torch":
         return causal_attention_torch(query, key, value, options)
-    dropout_key = None
-    if dropout_p > 0.0:
-        # From torch's generator: torch.manual_seed and checkpointing repeat the mask.
-        dropout_key = torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64)
+    dropout_key = draw_dropout_key(dropout_p)
     if name == "cpp":
         return causal_attention_cpp(query, key, value, dropout_key, options, plain)
     return causal_attention_reference(query, key, value, dropout_key, options, plain)
+
+
+def options_of(
+    width: int,
+    lead: int,
+    scale: float | None,
+    dropout_p: float,
+    window_size: tuple[int, int] | None,
+    softcap: float | None,
+    alignment: str,
+) -> Options:
+    """The arguments, checked, as implementations take them; `lead` is how many keys there are more
+    than queries."""
+    left = check_options(scale, dropout_p, window_size, softcap, alignment)
+    return Options(
+        (1.0 / math.sqrt(width) if width else math.inf) if scale is None else float(scale),
+        dropout_p,
+        lead if alignment == "lower_right" else 0,
+        -1 if left is None else left,
+        softcap or 0.0,
+    )
+
+
+def draw_dropout_key(dropout_p: float) -> Tensor | None:
+    """(2,) int64, from which a mask follows; None where nothing is dropped."""
+    if dropout_p <= 0.0:
+        return None
+    # From torch's generator: torch.manual_seed and checkpointing repeat the mask.
+    return torch.randint(-(2**63), 2**63 - 1, (2,), dtype=torch.int64)

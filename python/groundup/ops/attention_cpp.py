@@ -82,7 +82,7 @@ def _arguments(
     return sizes, (offset, left, scale, softcap, dropout_p, *seed)
 
 
-def _empty_statistics(query: Tensor) -> Tensor:
+def empty_statistics(query: Tensor) -> Tensor:
     """(B, H, T, 2) float32, what backward needs of forward: a query's largest score and its sum of
     exp(score - largest)."""
     return query.new_empty((*query.shape[:3], 2), dtype=torch.float32)
@@ -105,10 +105,24 @@ def _forward(
     options: Options,
     statistics: Tensor | None,
 ) -> Tensor:
-    """out; fills `statistics`, of _empty_statistics, where a backward may follow."""
+    """out; fills `statistics`, of empty_statistics, where a backward may follow."""
+    out = _empty_out(query, value)
+    attend_into(out, query, key, value, dropout_key, options, statistics)
+    return out
+
+
+def attend_into(
+    out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_key: Tensor | None,
+    options: Options,
+    statistics: Tensor | None,
+) -> None:
+    """Fill `out` (B, H, T, Dv), rows contiguous, and `statistics`."""
     dispatch.note(_OP, "cpp")
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
-    out = _empty_out(query, value)
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
     arguments = (
         query.data_ptr() or gate.address("query", query),
@@ -124,7 +138,6 @@ def _forward(
         core.attention_decode_cpu(*arguments, (), (), *numbers[:4])
     else:
         core.attention_forward_cpu(*arguments, *numbers)
-    return out
 
 
 def _backward(
@@ -138,7 +151,24 @@ def _backward(
     options: Options,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dquery, dkey, dvalue)."""
-    dquery, dkey, dvalue = (_empty_gradient(tensor) for tensor in (query, key, value))
+    gradients = _empty_gradient(query), _empty_gradient(key), _empty_gradient(value)
+    differentiate_into(gradients, dout, out, statistics, query, key, value, dropout_key, options)
+    return gradients
+
+
+def differentiate_into(
+    gradients: tuple[Tensor, ...],
+    dout: Tensor,
+    out: Tensor,
+    statistics: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_key: Tensor | None,
+    options: Options,
+) -> None:
+    """Fill `gradients` of query, key and value, rows contiguous."""
+    dquery, dkey, dvalue = gradients
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     out, dout, statistics = _with_rows(out), _with_rows(dout), statistics.contiguous()
     sizes, numbers = _arguments(query, key, value, dropout_key, options)
@@ -157,7 +187,6 @@ def _backward(
         _steps(query, key, value, out, dout, dquery, dkey, dvalue),
         *numbers,
     )
-    return dquery, dkey, dvalue
 
 
 class _Attention(torch.autograd.Function):
@@ -167,7 +196,7 @@ class _Attention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, rest: tuple[Tensor | None, Options]
     ) -> Tensor:
         dropout_key, options = rest
-        statistics = _empty_statistics(query)
+        statistics = empty_statistics(query)
         out = _forward(query, key, value, dropout_key, options, statistics)
         ctx.save_for_backward(out, statistics, query, key, value, dropout_key)
         ctx.options = options
@@ -221,7 +250,7 @@ _library.define(
 def _operator(
     query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor]:
-    statistics = _empty_statistics(query)
+    statistics = empty_statistics(query)
     out = _forward(query, key, value, dropout_key, Options(*options), statistics)
     return out, statistics
 
@@ -237,7 +266,7 @@ _library.impl(
 
 
 def _forward_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _empty_out(query, value), _empty_statistics(query)
+    return _empty_out(query, value), empty_statistics(query)
 
 
 def _backward_fake(

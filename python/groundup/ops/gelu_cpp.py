@@ -19,7 +19,7 @@ def gelu_cpp(input: Tensor, is_tanh: bool, plain: bool) -> Tensor:
         return output
     if not (input.requires_grad and torch.is_grad_enabled()):
         return _forward(input, is_tanh)
-    return _Gelu.apply(input, is_tanh)  # type: ignore[no-any-return,no-untyped-call]
+    return _record(input, is_tanh)  # type: ignore[no-any-return]
 
 
 def _like(input: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ def _forward(input: Tensor, is_tanh: bool) -> Tensor:
     dispatch.note("gelu", "cpp")
     input, output = _like(input)
     is_bfloat16 = input.dtype is torch.bfloat16
-    address = gate.address("input", input)
+    address = input.data_ptr() or gate.address("input", input)
     core.gelu_forward_cpu(address, is_bfloat16, is_tanh, input.numel(), output.data_ptr())
     return output
 
@@ -44,11 +44,11 @@ def _backward(doutput: Tensor, input: Tensor, is_tanh: bool) -> Tensor:
     if doutput.stride() != dinput.stride():
         doutput = torch.empty_like(dinput).copy_(doutput)
     core.gelu_backward_cpu(
-        gate.address("input", input),
+        input.data_ptr() or gate.address("input", input),
         input.dtype is torch.bfloat16,
         is_tanh,
         input.numel(),
-        gate.address("the gradient of output", doutput),
+        doutput.data_ptr() or gate.address("the gradient of output", doutput),
         dinput.data_ptr(),
     )
     return dinput
@@ -67,6 +67,9 @@ class _Gelu(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             return _Backward.apply(doutput, input, ctx.is_tanh), None  # type: ignore[no-untyped-call]
         return _backward(doutput, input, ctx.is_tanh), None
+
+
+_record = gate.recorder(_Gelu)
 
 
 class _Backward(torch.autograd.Function):

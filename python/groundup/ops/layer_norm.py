@@ -55,7 +55,7 @@ def layer_norm(
         plain = gate.admit("layer_norm", _NAMES, input, weight, bias)
         return layer_norm_reference(input, math.prod(shape), weight, bias, eps, plain)
     if forced != "torch":
-        reason = _why_not_cpp(input, weight, bias, shape)
+        reason = why_not_cpp(input, weight, bias, shape)
         if reason is None:
             plain = gate.admit("layer_norm", _NAMES, input, weight, bias)
             return layer_norm_cpp(input, math.prod(shape), weight, bias, eps, plain)
@@ -67,7 +67,7 @@ def layer_norm(
     return F.layer_norm(input, shape, weight, bias, eps)
 
 
-def _why_not_cpp(
+def why_not_cpp(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]
 ) -> str | None:
     """What keeps the native kernel from these tensors; None if nothing does."""

@@ -1,5 +1,6 @@
 """layer_norm on the native kernel: rows out of any shape, pointers, autograd, torch.compile."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,22 +25,28 @@ def layer_norm_cpp(
     if not plain:
         output: Tensor = torch.ops.groundup.layer_norm(input, n_columns, weight, bias, eps)[0]
         return output
-    wanted = torch.is_grad_enabled() and (
-        input.requires_grad
-        or (weight is not None and weight.requires_grad)
-        or (bias is not None and bias.requires_grad)
+    if not wants_gradient(input, weight, bias):
+        return normalize(input, n_columns, weight, bias, eps)[0]
+    return _record(input, weight, bias, (n_columns, eps))  # type: ignore[no-any-return]
+
+
+def wants_gradient(*tensors: Tensor | None) -> bool:
+    """Whether a backward may follow."""
+    return torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in tensors
     )
-    if not wanted:
-        return _forward(input, n_columns, weight, bias, eps)[0]
-    return _LayerNorm.apply(input, n_columns, weight, bias, eps)  # type: ignore[no-any-return,no-untyped-call]
 
 
-def _rows(tensor: Tensor, n_columns: int) -> Tensor:
-    """(rows, n_columns) with adjacent columns, a view where there is one."""
+def _rows(tensor: Tensor, n_columns: int) -> tuple[Tensor, int]:
+    """(the tensor, or what holds its values as rows with adjacent columns; stride of a row)."""
+    if tensor.is_contiguous():
+        return tensor, n_columns
     rows = tensor if tensor.dim() == 2 else tensor.reshape(-1, n_columns)
     if rows.shape[1] != n_columns:
         rows = rows.reshape(-1, n_columns)
-    return rows if rows.stride(1) == 1 else rows.contiguous()
+    if rows.stride(1) != 1:
+        rows = rows.contiguous()
+    return rows, rows.stride(0)
 
 
 def _float32(tensor: Tensor | None) -> Tensor | None:
@@ -49,73 +56,96 @@ def _float32(tensor: Tensor | None) -> Tensor | None:
 
 
 def _pointer(name: str, tensor: Tensor | None) -> int:
-    return 0 if tensor is None else gate.address(name, tensor)
+    return 0 if tensor is None else tensor.data_ptr() or gate.address(name, tensor)
 
 
-def _forward(
-    input: Tensor, n_columns: int, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
-    """(output, contiguous; per row its mean and 1 / sqrt(variance + eps), (rows, 2))."""
+def _contiguous_like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def normalize(
+    input: Tensor,
+    n_columns: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    residual: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(output; per row its mean and 1 / sqrt(variance + eps), (rows, 2); what was normalized).
+
+    The last is input + residual, of one shape and dtype, or without a residual input itself.
+    """
     dispatch.note("layer_norm", "cpp")
-    rows = _rows(input, n_columns)
+    rows, stride = _rows(input, n_columns)
     weight, bias = _float32(weight), _float32(bias)
-    n_rows = rows.shape[0]
-    output = torch.empty_like(input, memory_format=torch.contiguous_format)
+    n_rows = input.numel() // n_columns
+    output = _contiguous_like(input)
     statistics = input.new_empty((n_rows, 2), dtype=torch.float32)
+    total, added, added_stride = input, None, 0
+    if residual is not None:
+        total = _contiguous_like(input)
+        added, added_stride = _rows(residual, n_columns)
     core.layer_norm_forward_cpu(
-        gate.address("input", rows),
+        _pointer("input", rows),
         rows.dtype is torch.bfloat16,
         n_rows,
         n_columns,
-        rows.stride(0),
+        stride,
         _pointer("weight", weight),
         _pointer("bias", bias),
         eps,
         output.data_ptr(),
         statistics.data_ptr(),
+        _pointer("residual", added),
+        added_stride,
+        0 if added is None else total.data_ptr(),
     )
-    return output, statistics
+    return output, statistics, total
 
 
-def _backward(
+def differentiate(
     doutput: Tensor,
     statistics: Tensor,
     input: Tensor,
     n_columns: int,
     weight: Tensor | None,
     bias: Tensor | None,
-    wanted: list[bool],
+    wanted: Sequence[bool],
+    dsum: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of input, weight and bias; what is not wanted is empty, (0,)."""
-    rows, drows = _rows(input, n_columns), _rows(doutput, n_columns)
+    """Gradients of input, weight and bias; what is not wanted is empty, (0,).
+
+    dsum  is added to that of input, whose shape and dtype it has
+    """
+    rows, stride = _rows(input, n_columns)
+    drows, dstride = _rows(doutput, n_columns)
     statistics = statistics.contiguous()
-    if wanted[0]:
-        dinput = torch.empty_like(input, memory_format=torch.contiguous_format)
-    else:
-        dinput = input.new_empty((0,))
-    sums = [
+    dinput = _contiguous_like(input) if wanted[0] else input.new_empty((0,))
+    dweight, dbias = (
         input.new_empty((n_columns if asked else 0,), dtype=torch.float32) for asked in wanted[1:]
-    ]
+    )
     factor = _float32(weight)
+    added, added_stride = (None, 0) if dsum is None else _rows(dsum, n_columns)
     core.layer_norm_backward_cpu(
-        gate.address("input", rows),
+        _pointer("input", rows),
         input.dtype is torch.bfloat16,
-        rows.shape[0],
+        input.numel() // n_columns,
         n_columns,
-        rows.stride(0),
+        stride,
         _pointer("weight", factor),
         statistics.data_ptr(),
-        gate.address("the gradient of output", drows),
-        drows.stride(0),
-        *(
-            tensor.data_ptr() if asked else 0
-            for tensor, asked in zip([dinput, *sums], wanted, strict=True)
-        ),
+        _pointer("the gradient of output", drows),
+        dstride,
+        dinput.data_ptr() if wanted[0] else 0,
+        dweight.data_ptr() if wanted[1] else 0,
+        dbias.data_ptr() if wanted[2] else 0,
+        _pointer("the gradient of the sum", added),
+        added_stride,
     )
-    dweight, dbias = (
-        total if like is None or not asked else _placed_like(total, like)
-        for total, like, asked in zip(sums, (weight, bias), wanted[1:], strict=True)
-    )
+    if wanted[1] and weight is not None:
+        dweight = _placed_like(dweight, weight)
+    if wanted[2] and bias is not None:
+        dbias = _placed_like(dbias, bias)
     return dinput, dweight, dbias
 
 
@@ -126,16 +156,17 @@ def _placed_like(total: Tensor, like: Tensor) -> Tensor:
 
 
 class _LayerNorm(torch.autograd.Function):
+    # What is not differentiated comes in one tuple: autograd looks at every argument by itself.
     @staticmethod
     def forward(
         ctx: Any,
         input: Tensor,
-        n_columns: int,
         weight: Tensor | None,
         bias: Tensor | None,
-        eps: float,
+        rest: tuple[int, float],
     ) -> Tensor:
-        output, statistics = _forward(input, n_columns, weight, bias, eps)
+        n_columns, eps = rest
+        output, statistics, _ = normalize(input, n_columns, weight, bias, eps)
         ctx.save_for_backward(statistics, input, weight, bias)
         ctx.n_columns = n_columns
         return output
@@ -143,26 +174,26 @@ class _LayerNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, doutput: Tensor) -> tuple[Tensor | None, ...]:
         statistics, input, weight, bias = ctx.saved_tensors
-        needs = ctx.needs_input_grad
-        wanted = [needs[0], needs[2], needs[3]]
-        backward = _Backward.apply if torch.is_grad_enabled() else _backward
+        wanted = ctx.needs_input_grad[:3]
+        backward = Backward.apply if torch.is_grad_enabled() else differentiate
         grads = backward(doutput, statistics, input, ctx.n_columns, weight, bias, wanted)
-        return _placed(grads, wanted)
+        return *only(grads, wanted), None
 
 
-def _placed(grads: Any, wanted: list[bool]) -> tuple[Tensor | None, ...]:
-    dinput, dweight, dbias = (
-        grad if asked else None for grad, asked in zip(grads, wanted, strict=True)
-    )
-    return dinput, None, dweight, dbias, None
+def only(grads: Any, wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """The gradients, None where none is wanted."""
+    return tuple(grad if asked else None for grad, asked in zip(grads, wanted, strict=True))
 
 
-class _Backward(torch.autograd.Function):
+_record = gate.recorder(_LayerNorm)
+
+
+class Backward(torch.autograd.Function):
     """A node of its own, so that a second derivative is refused and not taken for zero."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        return _backward(*arguments)
+        return differentiate(*arguments)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -181,8 +212,8 @@ _library.define(
     "Tensor? weight, Tensor? bias, bool[] wanted) -> (Tensor, Tensor, Tensor)",
     tags=_TAGS,
 )
-_library.impl("layer_norm", _forward, "CPU")
-_library.impl("layer_norm_backward", _backward, "CPU")
+_library.impl("layer_norm", lambda *arguments: normalize(*arguments)[:2], "CPU")
+_library.impl("layer_norm_backward", differentiate, "CPU")
 
 
 def _forward_fake(input: Tensor, n_columns: int, *_: Any) -> tuple[Tensor, Tensor]:
@@ -221,7 +252,8 @@ def _operator_backward(ctx: Any, doutput: Tensor, _: Tensor) -> tuple[Tensor | N
     grads = torch.ops.groundup.layer_norm_backward(
         doutput, statistics, input, ctx.n_columns, weight, bias, wanted
     )
-    return _placed(grads, wanted)
+    dinput, dweight, dbias = only(grads, wanted)
+    return dinput, None, dweight, dbias, None
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> Any:

@@ -1,7 +1,7 @@
 // Feeds csrc/bpe random text under the sanitizers; docs/log.md has the commands. Prints a line and
 // exits 0, or stops where a sanitizer or a check complains.
 //
-//     fuzz_bpe SEED ROUNDS
+//     fuzz_bpe SEED ROUNDS        GROUNDUP_ISA=avx2 and so on choose the scanners
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -10,12 +10,15 @@
 #include <thread>
 #include <vector>
 
+#define GROUNDUP_ISA chunk_by_chunk  // scan_chunk.h, apart from the scanners that include it
 #include "bpe/count.h"
 #include "bpe/decode.h"
 #include "bpe/encode.h"
 #include "bpe/merge.h"
 #include "bpe/ranks.h"
+#include "bpe/scan_chunk.h"
 #include "bpe/unicode.h"
+#include "isa.h"
 
 using namespace groundup::bpe;
 
@@ -36,9 +39,10 @@ void append_utf8(std::string* text, std::uint32_t point) {
 }
 
 std::string some_text() {
-  static const char* kCommon[] = {"a", "B", "'", "s", "ll", " ", "  ", "\n", "\r", "\t",
-                                  "1", ".", "/", "क", "ा",  "é", "ſ",  "²",  "∫",  "\xE2\x80\x8D",
-                                  "😀"};
+  static const char* kCommon[] = {
+      "a",  "B",   "'",   "s",  "ll", " ", "  ", "\n", "\r",           "\t",           "1",  ".",
+      "/",  "क",   "ा",   "é",  "ſ",  "²", "∫",  "₁",  "\xE2\x80\x8D", "😀",           "$",  "१",
+      "को", "ऐसा", "the", "of", " ",  " ", "A",  "Я",  "中",           "\xE3\x80\x80", "'t", "-"};
   std::string text;
   for (std::size_t n = below(4) ? below(40) : below(4000); n > 0; --n) {
     if (below(12)) {
@@ -61,6 +65,28 @@ const std::uint8_t* bytes(const std::string& text) {
   return reinterpret_cast<const std::uint8_t*>(text.data());
 }
 
+template <Pattern pattern>
+std::vector<std::size_t> ends_by_chunk(const Text& text) {
+  std::vector<std::size_t> ends;
+  for (const std::uint8_t *at = text.begin, *end = at + text.size; at < end;) {
+    at = groundup::chunk_by_chunk::Chunk<pattern>::next(at, end);
+    ends.push_back(static_cast<std::size_t>(at - text.begin));
+  }
+  return ends;
+}
+
+// What 64 bytes at a time find, in batches of any size, is what one chunk after the other finds.
+template <Pattern pattern>
+void require_same_ends(const Text& text) {
+  std::vector<std::size_t> found, some(1 + below(below(2) ? 80 : 600));
+  for (std::size_t at = 0; at < text.size; at = found.back()) {
+    const std::size_t n = split_some(pattern, text.begin, at, text.size, some.data(), some.size());
+    require(n > 0 && n <= some.size(), "a batch without a chunk, or with too many");
+    found.insert(found.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(n));
+  }
+  require(found == ends_by_chunk<pattern>(text), "windows cut otherwise than chunk by chunk");
+}
+
 void round() {
   // Each text in memory of exactly its size, so that a read past its end is seen.
   std::vector<std::unique_ptr<std::uint8_t[]>> owned;
@@ -71,6 +97,12 @@ void round() {
     owned.emplace_back(new std::uint8_t[text.size()]);
     std::copy(text.begin(), text.end(), owned.back().get());
     texts.push_back({owned.back().get(), text.size()});
+  }
+  for (const Text& text : texts) {
+    require_same_ends<Pattern::gpt2>(text);
+    require_same_ends<Pattern::gpt4>(text);
+    require_same_ends<Pattern::gpt4o>(text);
+    require_same_ends<Pattern::indic_math>(text);
   }
   std::string garbage(below(30), '\0');
   for (char& byte : garbage) byte = static_cast<char>(random_bits());
@@ -122,6 +154,10 @@ void round() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const char* complaint = groundup::choose_isa()) {
+    std::fprintf(stderr, "fuzz_bpe: %s\n", complaint);
+    return 2;
+  }
   random_bits.seed(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0);
   const long rounds = argc > 2 ? std::atol(argv[2]) : 1000;
   for (long i = 0; i < rounds; ++i) round();

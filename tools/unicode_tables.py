@@ -1,10 +1,11 @@
-"""Writes csrc/bpe/unicode_tables.inc: the class of every code point, as the tokenizers see it.
+"""Writes csrc/bpe/unicode_tables.inc: the class of every code point, as tiktoken knows it.
 
     python tools/unicode_tables.py            # writes the file
     python tools/unicode_tables.py --check    # exit code 1 when the committed file differs
 
 The classes are asked of tiktoken's own regex engine, because a scanner that must cut text where
 tiktoken cuts it needs tiktoken's edition of Unicode, which no other library promises to share.
+The file's first lines state that edition.
 """
 
 import argparse
@@ -13,45 +14,66 @@ from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / "csrc" / "bpe" / "unicode_tables.inc"
 BLOCK = 64  # the code points that share all UTF-8 bytes but the last
+EDITIONS = ["18.0", "17.0", "16.0", "15.1", "15.0", "14.0"]  # newest first
+SCRIPTS = "[\u2070-\u209c]"  # superscripts and subscripts but for three, letters among them
 
-# (regex, bit), the bits of csrc/bpe/unicode.h; what nothing matches is a symbol.
+# The classes in the order of csrc/bpe/unicode.h. The first that matches is a code point's.
 CLASSES = [
-    (r"[\p{Lu}\p{Lt}]", 1),
-    (r"\p{Ll}", 2),
-    (r"[\p{Lm}\p{Lo}]", 4),
-    (r"\p{M}", 8),
-    (r"\p{N}", 16),
-    (r"[^\S\r\n]", 32),
-    (r"[\r\n]", 64),
+    r"[\p{Lu}\p{Lt}]",
+    r"\p{Ll}",
+    rf"(?!{SCRIPTS})[\p{{Lm}}\p{{Lo}}]",
+    r"\p{M}",
+    r"\p{Nd}",
+    r"(?![\u00b2\u00b3\u00b9])(?!" + SCRIPTS + r")\p{N}",
+    r"[^\S\r\n]",
+    r"[\r\n]",
+    r"\p{Sc}",
+    rf"(?!{SCRIPTS})[\p{{Sm}}*/^\-]",
+    r"[\u200c\u200d]",
+    rf"(?={SCRIPTS})\p{{L}}",
+    rf"[\u00b2\u00b3\u00b9]|(?={SCRIPTS})\p{{N}}",
+    SCRIPTS,
+    r"[\s\S]",
 ]
-SYMBOL = 128
-DECIMALS, MATH_SIGNS = r"\p{Nd}", r"\p{Sm}"  # told apart within their classes by "indic-math"
+LETTER, MARK = 2, 3
+
+
+def encoding(pattern: str):
+    import tiktoken
+
+    ranks = {bytes([value]): value for value in range(256)}
+    return tiktoken.Encoding("one", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+
+def edition() -> str:
+    """The newest Unicode whose new characters tiktoken's engine knows by \\p{Age}."""
+    for version in EDITIONS:
+        try:
+            encoding(rf"\p{{Age={version}}}")
+        except ValueError:
+            continue
+        return version
+    raise SystemExit(f"tiktoken's Unicode is older than {EDITIONS[-1]}")
 
 
 def matching(pattern: str) -> set[int]:
     """The code points that `pattern`, which matches one character, accepts in tiktoken."""
-    import tiktoken
-
-    ranks = {bytes([value]): value for value in range(256)}
-    encoding = tiktoken.Encoding(
-        "classes", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}
-    )
+    cut = encoding(pattern)
     found: set[int] = set()
     for first in range(0, 0x110000, 0x1000):
         text = (
             "".join(map(chr, range(first, first + 0x1000))) if not 0xD800 <= first < 0xE000 else ""
         )
-        found |= {ord(char) for char in bytes(encoding.encode_ordinary(text)).decode()}
+        found |= {ord(char) for char in bytes(cut.encode_ordinary(text)).decode()}
     return found
 
 
 def classes() -> bytearray:
-    kinds = bytearray([SYMBOL]) * 0x110000
-    for pattern, bit in CLASSES:
+    """The number of each code point's class; a surrogate's is the last."""
+    kinds = bytearray([len(CLASSES) - 1]) * 0x110000
+    for number, pattern in reversed([*enumerate(CLASSES)]):
         for point in matching(pattern):
-            if kinds[point] != SYMBOL:
-                raise SystemExit(f"U+{point:04X} is in two classes: {kinds[point]} and {bit}")
-            kinds[point] = bit
+            kinds[point] = number
     return kinds
 
 
@@ -62,20 +84,12 @@ def rows(values: list[int] | bytes | bytearray) -> str:
     )
 
 
-def ranges(pattern: str) -> str:
-    """The non-ASCII code points that match, as rows of {first, last}."""
-    found: list[list[int]] = []
-    for point in sorted(matching(pattern)):
-        if point < 0x80:
-            continue
-        if found and found[-1][1] == point - 1:
-            found[-1][1] = point
-        else:
-            found.append([point, point])
-    rows = [
-        ", ".join(f"{{{a}, {b}}}" for a, b in found[at : at + 6]) for at in range(0, len(found), 6)
+def devanagari(kinds: bytearray, number: int) -> list[int]:
+    """U+0900 to U+097F as 16 bytes: bit r of byte c is whether U+0900 + 16 * r + c is of it."""
+    return [
+        sum((kinds[0x900 + 16 * row + column] == number) << row for row in range(8))
+        for column in range(16)
     ]
-    return "\n".join(f"    {row}," for row in rows)
 
 
 def table(kinds: bytearray) -> str:
@@ -86,27 +100,22 @@ def table(kinds: bytearray) -> str:
     ]
     used = max(at for at, block in enumerate(index) if block != index[-1]) + 1
     return f"""\
-// Written by tools/unicode_tables.py; do not edit. {len(blocks)} blocks of {BLOCK} code points.
+// Written by tools/unicode_tables.py; do not edit. Unicode {edition()}, as tiktoken has it:
+// {len(blocks)} blocks of {BLOCK} code points.
 // clang-format off
-// Code points from {used} * {BLOCK} on are symbols.
-static constexpr std::uint32_t kUnicodeBlocks = {used};
-static constexpr std::uint16_t kUnicodeIndex[{used}] = {{
+// Code points from {used} * {BLOCK} on are of the last class.
+const std::uint32_t kUnicodeBlocks = {used};
+const std::uint16_t kUnicodeIndex[{used}] = {{
 {rows(index[:used])}
 }};
-static constexpr std::uint8_t kUnicodeKinds[{len(blocks)} * {BLOCK}] = {{
+const std::uint8_t kUnicodeClasses[{len(blocks)} * {BLOCK}] = {{
 {rows(b"".join(blocks))}
 }};
-const std::uint8_t kAsciiKinds[128] = {{
-{rows(kinds[:128])}
+const std::uint8_t kDevanagariLetters[16] = {{
+{rows(devanagari(kinds, LETTER))}
 }};
-struct CodePoints {{
-  std::uint32_t first, last;
-}};
-static constexpr CodePoints kDecimals[] = {{  // Nd beyond ASCII
-{ranges(DECIMALS)}
-}};
-static constexpr CodePoints kMathSigns[] = {{  // Sm beyond ASCII
-{ranges(MATH_SIGNS)}
+const std::uint8_t kDevanagariMarks[16] = {{
+{rows(devanagari(kinds, MARK))}
 }};
 """
 

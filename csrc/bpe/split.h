@@ -1,8 +1,7 @@
 // Stage 1: cuts text into chunks exactly where a pattern's regular expression cuts it.
 //
-// The expressions are those of python/groundup/tokenizer/patterns.py. Each scanner decides from
-// the characters ahead alone (the expressions look behind nothing) and reads every character a
-// bounded number of times, so that a million spaces cost what a million letters cost.
+// The expressions are those of python/groundup/tokenizer/patterns.py; scan.cpp cuts, once for each
+// instruction set.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +15,9 @@ enum class Pattern { none, gpt2, gpt4, gpt4o, indic_math };
 bool find_pattern(const char* name, Pattern* pattern) noexcept;
 
 // Writes the ends (offsets from text, at most `capacity`) of the chunks of text[at, n) and
-// returns how many; at must be the end of a chunk, or 0. Fewer than `capacity` come only with the
-// text's last chunk, whose end is n. The text is valid UTF-8.
+// returns how many: at least one where there is text and room, but not always as many as there is
+// room for. at must be the end of a chunk, or 0. The text is valid UTF-8. Fastest with room for
+// hundreds.
 std::size_t split_some(Pattern pattern, const std::uint8_t* text, std::size_t at, std::size_t n,
                        std::size_t* ends, std::size_t capacity) noexcept;
 

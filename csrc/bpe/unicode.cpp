@@ -1,38 +1,9 @@
 #include "bpe/unicode.h"
 
-#include <algorithm>
 #include <cstring>
-#include <iterator>
 
 namespace groundup::bpe {
 #include "bpe/unicode_tables.inc"
-
-namespace {
-
-bool holds(const CodePoints* begin, const CodePoints* end, std::uint32_t point) noexcept {
-  const CodePoints* after = std::upper_bound(
-      begin, end, point,
-      [](std::uint32_t wanted, const CodePoints& run) { return wanted < run.first; });
-  return after != begin && point <= after[-1].last;
-}
-
-}  // namespace
-
-bool is_decimal(std::uint32_t point) noexcept {
-  return holds(std::begin(kDecimals), std::end(kDecimals), point);
-}
-
-bool is_math_sign(std::uint32_t point) noexcept {
-  return holds(std::begin(kMathSigns), std::end(kMathSigns), point);
-}
-
-Char wide_char_at(const std::uint8_t* at) noexcept {
-  const std::uint32_t point = wide_code_point(at);
-  const auto size = static_cast<std::uint8_t>(*at < 0xE0 ? 2 : *at < 0xF0 ? 3 : 4);
-  const std::uint32_t block = point / 64;
-  if (block >= kUnicodeBlocks) return {kOtherSymbol, size};
-  return {kUnicodeKinds[kUnicodeIndex[block] * 64u + point % 64], size};
-}
 
 std::size_t find_invalid_utf8(const std::uint8_t* text, std::size_t n) noexcept {
   const auto follows = [&](std::size_t at) { return at < n && (text[at] & 0xC0) == 0x80; };

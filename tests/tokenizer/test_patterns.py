@@ -4,9 +4,12 @@ import functools
 import sys
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from groundup.tokenizer import PATTERNS, Tokenizer
 from groundup.tokenizer.patterns import find_pattern
@@ -61,30 +64,66 @@ def test_every_text_is_covered_by_matches(name):
         assert "".join(regex.findall(PATTERNS[name], text)) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "chunks"),
-    [
-        ("2x + y = 5", "2|x| +| y| =| |5"),
-        ("x² + y² = r²", "x|²| +| y|²| =| r|²"),
-        ("∫₀¹ x² dx", "∫|₀|¹| x|²| dx"),
-        ("α + β = γ", "α| +| β| =| γ"),
-        ("xⁿ⁺¹=aₙ₊₁", "x|ⁿ⁺¹|=|a|ₙ₊₁"),
-        ("x²-4=0", "x|²|-|4|=|0"),
-        ("f(x)", "f|(|x|)"),
-        ("है क्षमा ज्ञान", "है| क्षमा| ज्ञान"),
-        ("क्\u200dष न\u200cम", "क्\u200dष| न\u200cम"),
-        ("2x + y = 5 है", "2|x| +| y| =| |5| है"),
-        ("ज़ पढ़ाई", "ज़| पढ़ाई"),
-        ("१२३४ 1/3", "१२३|४| |1|/|3"),
-        ("=\u0338 ≠", "=\u0338| ≠"),
-        ("don't", "don|'t"),
-        ("a==b->c", "a|==|b|->|c"),
-        ("❤️ 👨‍👩!", "❤️| 👨‍👩!"),
-        ("½Ⅷ", "½|Ⅷ"),
-    ],
-)
-def test_indic_math_keeps_marks_with_letters_and_signs_apart(text, chunks):
-    assert "|".join(_chunks_of(text, "indic-math")) == chunks
+def _documented() -> list[tuple[str, str]]:
+    """(text, chunks) of each row of docs/tokenizer.md's table of indic-math's rules."""
+    page = (Path(__file__).parents[2] / "docs" / "tokenizer.md").read_text(encoding="utf-8")
+    rules = page[page.index("### `indic-math`") :]
+    return regex.findall(r"(?m)^\| .* \| `(.+)` \| `(.+)` \|$", rules[: rules.index("\n## ")])
+
+
+@pytest.mark.parametrize(("text", "chunks"), _documented())
+def test_indic_math_cuts_as_its_page_says_in_every_engine(text, chunks):
+    tiktoken = pytest.importorskip("tiktoken")
+    expected = chunks.split("¦")
+    assert _chunks_of(text, "indic-math") == expected
+    assert regex.findall(PATTERNS["indic-math"], text) == expected
+    assert _hugging_face("indic-math")(text) == expected
+    ranks = {bytes([value]): value for value in range(256)}
+    for chunk in expected:
+        ranks.setdefault(chunk.encode(), len(ranks))
+    encoding = tiktoken.Encoding(
+        "rules", pat_str=PATTERNS["indic-math"], mergeable_ranks=ranks, special_tokens={}
+    )
+    assert encoding.encode_ordinary(text) == [ranks[chunk.encode()] for chunk in expected]
+
+
+def test_the_page_has_a_rule_for_everything_that_is_promised():
+    text = " ".join(text for text, _ in _documented())
+    promised = (
+        "2x",
+        "x²",
+        "∫₀¹",
+        "३.१४",
+        "१२३",
+        "₹500",
+        "5kg",
+        "क्षमा",
+        "ज़",
+        "हिं",
+        "\u200d",
+        "\u200c",
+    )
+    for example in promised:
+        assert example in text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("0५9,.,.²₁ⁿ₹$%°k का\u200d"), max_size=120))
+def test_no_chunk_of_indic_math_is_a_giant_number(text):
+    for chunk in _chunks_of(text, "indic-math"):
+        assert len(regex.findall(r"\p{Nd}", chunk)) <= 15
+        assert not regex.search(r"\p{Nd}{4}", chunk)
+        assert len(regex.findall("[²₁ⁿ]", chunk)) <= 8
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("कa'sS1²ⁿ+!$ \n\u093e\u094d\u0902\u200d\u200c"), max_size=80))
+def test_no_letter_is_parted_from_its_marks_or_joiners(text):
+    before = ""
+    for chunk in _chunks_of(text, "indic-math"):
+        if regex.match(r"[\p{M}\u200c\u200d]", chunk):
+            assert not regex.search(r"\p{L}[\p{M}\u200c\u200d]*\Z", before)
+        before += chunk
 
 
 def test_gpt4_cuts_where_tiktoken_does_today():

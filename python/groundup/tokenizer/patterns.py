@@ -14,11 +14,6 @@ import regex
 from groundup.reference import bpe
 from groundup.tokenizer import own_regex
 
-# Superscripts and subscripts, U+2070 to U+209C: letters, signs and brackets among them too.
-_SCRIPTS = "⁰-ₜ"
-_OPERATORS = r"\p{Sm}*/^\-"
-_JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner: they steer a conjunct's shape
-
 # GPT-2's: an ASCII contraction, or a run of letters, of digits or of other signs, each with
 # at most one space before it. Source: openai/gpt-2, encoder.py.
 GPT2 = "|".join(
@@ -65,21 +60,30 @@ GPT4O = "|".join(
     )
 )
 
-# Hindi and mathematics. A word keeps its vowel signs, virama, nukta and joiners, so a letter
-# is never parted from its marks ("क्षमा" is one chunk; GPT-4's rule makes three of it).
-# Digits go in threes in any script; a power ("²", "ⁿ⁺¹") and an index ("₀") are chunks of
-# their own, and so are operators, which keep a combining mark (= with U+0338 is "not equal"):
-# "2x" is 2, x; "x²-4" is x, ², -, 4; "∫₀¹" is ∫, ₀, ¹. Only a space may lead a word.
+# Hindi and mathematics. docs/tokenizer.md states each rule with examples, which are tested.
+# A word keeps its vowel signs, virama, nukta and joiners, so a letter is never parted from its
+# marks ("क्षमा" is one chunk; GPT-4's rule makes three of it). A quantity is one chunk: currency
+# sign, digits, decimals, and the letters or the sign of a unit or a variable that follow ("₹1,500",
+# "३.१४", "2x", "१०किमी", "25°C"). What superscripts and subscripts stand on keeps them ("x²",
+# "∫₀¹"). A space may lead each of these. Digits are bounded: at most three in a row, 15 in a chunk,
+# and 8 superscripts and subscripts, so that no chunk is a giant number.
+_SCRIPTS = "⁰-ₜ"  # U+2070 to U+209C: letters, signs and brackets among them too
+_JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner: they steer a conjunct's shape
+_OPERATORS = r"\p{Sm}*/^\-"
+_WORD = rf"(?:(?![{_SCRIPTS}])[\p{{L}}\p{{M}}{_JOINERS}])"
+_SCRIPT = rf"(?:[¹²³{_SCRIPTS}][\p{{M}}{_JOINERS}]*)"
+_NUMBER = r"\p{Nd}{1,3}(?:,\p{Nd}{2,3}){0,3}(?:\.\p{Nd}{1,3})?"
+_UNIT = rf"(?:[%‰′″]|\p{{Sc}}(?!\p{{Nd}})|°?{_WORD}*)"
+_SIGN = rf"(?:(?![{_SCRIPTS}]|\p{{Sc}}\p{{Nd}})[^\s\p{{L}}\p{{N}}{_OPERATORS}])"
 INDIC_MATH = "|".join(
     (
-        r"'(?i:[sdmt]|ll|ve|re)",
-        rf" ?(?:(?![{_SCRIPTS}])[\p{{L}}\p{{M}}{_JOINERS}])+",
-        r"\p{Nd}{1,3}",
-        "[¹²³⁰-ⁿ]+",
-        "[₀-ₜ]+",
-        r"\p{N}",
-        rf" ?(?:(?![{_SCRIPTS}])[{_OPERATORS}]\p{{M}}*)+",
-        rf" ?(?:(?![{_SCRIPTS}])[^\s\p{{L}}\p{{N}}{_OPERATORS}])+[\r\n]*",
+        rf"'(?i:[sdmt]|ll|ve|re)(?![\p{{L}}\p{{M}}{_JOINERS}])",
+        rf" ?{_WORD}+{_SCRIPT}{{0,8}}",
+        rf" ?\p{{Sc}}?{_NUMBER}{_UNIT}{_SCRIPT}{{0,8}}",
+        rf" ?{_SCRIPT}{{1,8}}",
+        rf" ?\p{{N}}[\p{{M}}{_JOINERS}]*",
+        rf" ?(?:(?![{_SCRIPTS}])[{_OPERATORS}]\p{{M}}*)+{_SCRIPT}{{0,8}}",
+        rf" ?{_SIGN}+{_SCRIPT}{{0,8}}[\r\n]*",
         r"\s*[\r\n]+",
         r"\s+(?!\S)",
         r"\s+",

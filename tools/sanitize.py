@@ -2,14 +2,18 @@
 
     python tools/sanitize.py [address] [thread] [-- arguments of pytest]
 
-address  ASan and UBSan: tools/fuzz_bpe.cpp, and the tests of ops, optimizer and tokenizer
-thread   TSan: the std::thread code of csrc/ in tools/race_threads.cpp and tools/fuzz_bpe.cpp.
-         OpenMP's regions are left out: TSan does not see libgomp's barriers and calls all a race
+address  ASan and UBSan: the drivers, the tests of ops, optimizer and tokenizer, and those of the
+         core once more on each of the machine's other instruction sets
+thread   TSan: the std::thread code of csrc/ in the drivers. OpenMP's regions are left out: TSan
+         does not see libgomp's barriers and calls all a race
 
 The core is built in build/sanitize-address/ with a package of links around it, so the one in use
 stays as it is. Whatever a sanitizer says goes to a file in reports/ there, also from a child whose
 output a test swallows, and any such file fails the run. A run begins with deliberate errors, which
 must be reported. Exit code 0, or 1 with the reports.
+
+Nothing here is a list of what there is: a driver is each tools/fuzz_*.cpp and tools/race_*.cpp,
+called with a seed and a number of rounds, a test whatever pytest finds in TESTS but for LEFT_OUT.
 """
 
 import argparse
@@ -25,7 +29,9 @@ SANITIZERS = {"address": "address,undefined", "thread": "thread"}
 TESTS = ("tests/native", "tests/ops", "tests/optim", "tests/tokenizer")
 # csrc/ compiled apart from this build, on stacks that ASan does not follow; C++ of torch.compile.
 LEFT_OUT = ("*/test_cuda_*.py", "*/test_*_cuda.py", "*/test_simd.py", "*/test_*_compile.py")
+NATIVE = "tests/native"  # whose tests of the platform take care of instruction sets themselves
 SEED = "1"
+ROUNDS = {"address": {"fuzz": "500", "race": "3"}, "thread": {"fuzz": "100", "race": "5"}}
 
 CANARIES = {
     # A float more than there is, in the masked tail of a vector.
@@ -44,8 +50,14 @@ core.cross_entropy_forward_cpu(*at, loss.ctypes.data, 0, 0)
 }
 
 
-def build(kind: str, *targets: str) -> Path:
-    """The build's folder, made or brought up to date."""
+def drivers() -> list[str]:
+    return sorted(
+        path.stem for kind in ("fuzz", "race") for path in (ROOT / "tools").glob(f"{kind}_*.cpp")
+    )
+
+
+def build(kind: str, *modules: str) -> Path:
+    """The build's folder, with the drivers and these made or brought up to date."""
     folder = ROOT / "build" / f"sanitize-{kind}"
     where = "import pybind11; print(pybind11.get_cmake_dir())"
     configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
@@ -55,7 +67,7 @@ def build(kind: str, *targets: str) -> Path:
     ]
     configure += [f"-Dpybind11_DIR={printed([sys.executable, '-c', where])}"]
     subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", str(folder), "--target", *targets], check=True)
+    subprocess.run(["cmake", "--build", str(folder), "--target", *modules, *drivers()], check=True)
     return folder
 
 
@@ -87,10 +99,8 @@ class Reports:
         found = sorted(self.folder.iterdir())
         return "\n".join(f"{each}\n{each.read_text(errors='replace')[:6000]}" for each in found)
 
-    def run(
-        self, command: Sequence[str | Path], package: Path | None = None, **options: bool
-    ) -> int:
-        """The exit status. `package` is for Python, which was not built for a sanitizer itself."""
+    def environment(self, package: Path | None) -> dict[str, str]:
+        """`package` is for Python, which was not built for a sanitizer itself."""
         say = f"log_path={self.folder}/report"
         asan = [
             say,
@@ -113,10 +123,25 @@ class Reports:
                 "PYTHONMALLOC": "malloc",  # else objects share blocks, each one piece to ASan
                 "PYTHONPATH": str(package),
             }
-        environment = {**os.environ, **variables}
+        return {**os.environ, **variables}
+
+    def run(
+        self,
+        command: Sequence[str | Path],
+        package: Path | None = None,
+        *,
+        quiet: bool = False,
+        **variables: str,
+    ) -> int:
+        """The exit status."""
+        environment = self.environment(package) | variables
         return subprocess.run(
-            command, cwd=ROOT, env=environment, check=False, capture_output=options.get("quiet")
+            command, cwd=ROOT, env=environment, check=False, capture_output=quiet
         ).returncode
+
+    def run_drivers(self, kind: str, folder: Path) -> list[int]:
+        rounds = ROUNDS[kind]
+        return [self.run([folder / name, SEED, rounds[name.split("_")[0]]]) for name in drivers()]
 
     def require(self, expected: str, command: Sequence[str | Path], package: Path | None) -> None:
         """Exits with a sentence unless the command's deliberate error is reported."""
@@ -126,30 +151,39 @@ class Reports:
 
 
 def run_address(arguments: Sequence[str]) -> bool:
-    folder = build("address", "_C", "fuzz_bpe", "race_threads")
+    folder = build("address", "_C")
     package = link_package(folder)
     for expected, code in CANARIES.items():
         Reports(folder / "canary").require(expected, [sys.executable, "-c", code], package)
-    chosen = arguments or (*TESTS, *(f"--ignore-glob={path}" for path in LEFT_OUT))
     pytest = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    pytest += ["-o", "timeout=900"]
+    left_out = [f"--ignore-glob={path}" for path in LEFT_OUT]
     reports = Reports(folder / "reports")
-    ended = [
-        reports.run([folder / "fuzz_bpe", SEED, "500"]),
-        reports.run([folder / "race_threads", SEED, "3"]),
-        reports.run([*pytest, "-o", "timeout=900", *chosen], package),
-    ]
+    ended = reports.run_drivers("address", folder)
+    ended += [reports.run([*pytest, *(arguments or (*TESTS, *left_out))], package)]
+    if not arguments:
+        left_out += ["--ignore-glob=*_platform.py"]
+        for isa in other_instruction_sets(reports, package):
+            print(f"sanitize: {NATIVE} on {isa}", flush=True)
+            ended += [reports.run([*pytest, NATIVE, *left_out], package, GROUNDUP_ISA=isa)]
     print(reports.text())
     return not any(ended) and not reports.text()
 
 
+def other_instruction_sets(reports: Reports, package: Path) -> list[str]:
+    names = "import groundup._C as core; print(*{*core.isas()} - {core.isa()})"
+    command = [sys.executable, "-c", names]
+    done = subprocess.run(
+        command, env=reports.environment(package), check=True, stdout=subprocess.PIPE, text=True
+    )
+    return sorted(done.stdout.split())
+
+
 def run_thread() -> bool:
-    folder = build("thread", "fuzz_bpe", "race_threads")
+    folder = build("thread")
     Reports(folder / "canary").require("data race", [folder / "race_threads", "race"], None)
     reports = Reports(folder / "reports")
-    ended = [
-        reports.run([folder / "race_threads", SEED, "5"]),
-        reports.run([folder / "fuzz_bpe", SEED, "100"]),
-    ]
+    ended = reports.run_drivers("thread", folder)
     print(reports.text())
     return not any(ended) and not reports.text()
 

@@ -177,7 +177,7 @@ def cross_entropy_backward_kernel(
     statistics_ptr,
     shared_ptr,
     dloss_ptr,  # (N,) float32, or one number
-    dlogits_ptr,  # (N, V), rows adjacent
+    dlogits_ptr,  # (N, V), rows adjacent; the logits themselves, if INPLACE
     n_classes,
     stride_row,
     ignore_index,
@@ -185,6 +185,7 @@ def cross_entropy_backward_kernel(
     lse_square_scale,
     softcap,
     PER_ROW: tl.constexpr,
+    INPLACE: tl.constexpr,
     WEIGHTED: tl.constexpr,
     SMOOTHED: tl.constexpr,
     CAPPED: tl.constexpr,
@@ -225,6 +226,9 @@ def cross_entropy_backward_kernel(
             every += 2 * lse_square_scale * lse * dloss / tl.load(shared_ptr + 1)
         # The target's own gradient apart from the sweep: p - 1 before any rounding.
         y = tl.load(row_ptr + target).to(tl.float32)
+        if INPLACE:
+            # Every thread reads y, and the first to go on writes over it.
+            tl.debug_barrier()
         slope = tl.full((), 1.0, tl.float32)
         if CAPPED:
             tanh_y = _tanh(y / softcap)
@@ -252,3 +256,22 @@ def cross_entropy_backward_kernel(
                     gradient -= offset
             gradient = tl.where(offs_v == target, at_target, gradient * slopes)
             tl.store(out_ptr + offs_v, gradient.to(dlogits_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def cross_entropy_scale_kernel(
+    dlogits_ptr,  # (N, V), rows adjacent
+    dloss_ptr,  # (N,) float32, or one number
+    n_classes,
+    PER_ROW: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    dloss = tl.load(dloss_ptr + (row if PER_ROW else 0))
+    if dloss != 1:
+        row_ptr = dlogits_ptr + row * n_classes
+        for start in range(0, n_classes, BLOCK_V):
+            offs_v = start + tl.arange(0, BLOCK_V)
+            inside = offs_v < n_classes
+            scaled = tl.load(row_ptr + offs_v, mask=inside, other=0.0).to(tl.float32) * dloss
+            tl.store(row_ptr + offs_v, scaled.to(dlogits_ptr.dtype.element_ty), mask=inside)

@@ -55,6 +55,27 @@ def test_ragged_shapes(dtype, n_classes):
         judge("triton", *on(*problem(n_rows, n_classes, dtype, ignored=0)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("flags", ["plain", "everything"])
+def test_in_place_the_logits_hold_the_gradient(dtype, reduction, flags):
+    logits, target = on(*problem(7, 4099, dtype))
+    weight = torch.rand(4099, device=WHERE) + 0.1 if flags == "everything" else None
+    upstream = torch.randn(7 if reduction == "none" else (), device=WHERE)
+    options = {"reduction": reduction, **FLAGS[flags]}
+    judge("triton", logits, target, weight, upstream, True, **options)
+    consumed = logits.clone().requires_grad_() * 1
+    with gu.use("cross_entropy=triton"):
+        loss = gu.cross_entropy(consumed, target, weight, inplace=True, **options)
+    (gradient,) = torch.autograd.grad(loss, consumed, upstream)
+    assert gradient.data_ptr() == consumed.data_ptr()
+
+
+def test_in_place_no_rows_are_no_launch():
+    logits, target = on(torch.randn(0, 7), torch.zeros(0, dtype=torch.int64))
+    assert run("triton", logits, target, inplace=True)[1].shape == (0, 7)
+
+
 def test_blocks_of_a_long_row_are_joined_under_every_flag():
     logits, target = on(*problem(3, 9001, ignored=0))
     weight = torch.rand(9001, device=WHERE) + 0.1

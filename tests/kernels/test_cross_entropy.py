@@ -86,9 +86,21 @@ def variants():
         found[f"backward_{dtype}_{label}"] = (
             "cross_entropy_backward_kernel",
             {**rows, "dloss_ptr": "*fp32", "dlogits_ptr": f"*{dtype}"},
-            {**flags, "PER_ROW": False},
+            {**flags, "PER_ROW": False, "INPLACE": False},
             8,
         )
+    found["backward_bf16_plain_inplace"] = (
+        "cross_entropy_backward_kernel",
+        {**_ROWS, "logits_ptr": "*bf16", "dloss_ptr": "*fp32", "dlogits_ptr": "*bf16"},
+        {**_PLAIN, "PER_ROW": False, "INPLACE": True},
+        8,
+    )
+    found["scale"] = (
+        "cross_entropy_scale_kernel",
+        {"dlogits_ptr": "*bf16", "dloss_ptr": "*fp32", "n_classes": "i32"},
+        {"PER_ROW": False, "BLOCK_V": 4096},
+        8,
+    )
     found["totals"] = (
         "cross_entropy_totals_kernel",
         {

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from groundup.ops import device, dispatch
 from groundup.ops.cross_entropy_device import FORMS, N_SHARED, Kernels, flag
+from groundup.ops.cross_entropy_inplace import Consumer
 from groundup.ops.cross_entropy_torch import Options
 
 _BLOCK_N = 1024
@@ -119,11 +120,25 @@ def _backward(
     weight: Tensor | None,
     options: Options,
 ) -> Tensor:
+    dlogits = torch.empty_like(input, memory_format=torch.contiguous_format)
+    _differentiate(dlogits, dloss, statistics, input, target, weight, options)
+    return dlogits
+
+
+def _differentiate(
+    dlogits: Tensor,
+    dloss: Tensor,
+    statistics: Tensor,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+) -> None:
+    """Into `dlogits`, which may be `input`."""
     n_rows, n_classes = input.shape
     ignore_index, _, label_smoothing, lse_square_scale, softcap = options
-    dlogits = torch.empty_like(input, memory_format=torch.contiguous_format)
     if not n_rows:
-        return dlogits
+        return
     with _on(input):
         _kernels().cross_entropy_backward_kernel[(n_rows,)](
             input,
@@ -140,9 +155,32 @@ def _backward(
             lse_square_scale,
             softcap,
             PER_ROW=dloss.dim() == 1,
+            INPLACE=dlogits is input,
             **_flags(weight, options, n_classes),
         )
-    return dlogits
+
+
+def _consume(input: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
+    loss, statistics = _forward(input, target, weight, options)
+    one = torch.ones((), dtype=torch.float32, device=input.device)
+    _differentiate(input, one, statistics, input, target, weight, options)
+    return loss
+
+
+def _scale(dlogits: Tensor, dloss: Tensor) -> None:
+    n_rows, n_classes = dlogits.shape
+    if not n_rows:
+        return
+    block, warps = block_of(n_classes)
+    with _on(dlogits):
+        _kernels().cross_entropy_scale_kernel[(n_rows,)](
+            dlogits,
+            dloss.contiguous(),
+            n_classes,
+            PER_ROW=dloss.dim() == 1,
+            BLOCK_V=block,
+            num_warps=warps,
+        )
 
 
 def _on(input: Tensor) -> torch.cuda.device:
@@ -150,4 +188,4 @@ def _on(input: Tensor) -> torch.cuda.device:
     return torch.cuda.device(input.device if input.is_cuda else -1)
 
 
-FORMS["triton"] = Kernels(why_not, _forward, _backward, None)
+FORMS["triton"] = Kernels(why_not, _forward, _backward, Consumer(_consume, _scale))

@@ -2,8 +2,8 @@
 
     python tools/sanitize.py [address] [thread] [-- arguments of pytest]
 
-address  ASan and UBSan: the drivers, the tests of ops, optimizer and tokenizer, and those of the
-         core once more on each of the machine's other instruction sets
+address  ASan and UBSan: the drivers, the tests of ops, optimizer and tokenizer; the drivers and the
+         tests of the core once more on each of the machine's other instruction sets
 thread   TSan: the std::thread code of csrc/ in the drivers. OpenMP's regions are left out: TSan
          does not see libgomp's barriers and calls all a race
 
@@ -139,9 +139,12 @@ class Reports:
             command, cwd=ROOT, env=environment, check=False, capture_output=quiet
         ).returncode
 
-    def run_drivers(self, kind: str, folder: Path) -> list[int]:
+    def run_drivers(self, kind: str, folder: Path, **variables: str) -> list[int]:
         rounds = ROUNDS[kind]
-        return [self.run([folder / name, SEED, rounds[name.split("_")[0]]]) for name in drivers()]
+        return [
+            self.run([folder / name, SEED, rounds[name.split("_")[0]]], **variables)
+            for name in drivers()
+        ]
 
     def require(self, expected: str, command: Sequence[str | Path], package: Path | None) -> None:
         """Exits with a sentence unless the command's deliberate error is reported."""
@@ -164,7 +167,8 @@ def run_address(arguments: Sequence[str]) -> bool:
     if not arguments:
         left_out += ["--ignore-glob=*_platform.py"]
         for isa in other_instruction_sets(reports, package):
-            print(f"sanitize: {NATIVE} on {isa}", flush=True)
+            print(f"sanitize: the drivers and {NATIVE} on {isa}", flush=True)
+            ended += reports.run_drivers("address", folder, GROUNDUP_ISA=isa)
             ended += [reports.run([*pytest, NATIVE, *left_out], package, GROUNDUP_ISA=isa)]
     print(reports.text())
     return not any(ended) and not reports.text()

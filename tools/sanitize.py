@@ -131,18 +131,18 @@ class Reports:
         package: Path | None = None,
         *,
         quiet: bool = False,
-        **variables: str,
+        isa: str = "",
     ) -> int:
-        """The exit status."""
-        environment = self.environment(package) | variables
+        """The exit status; an empty `isa` is the machine's best."""
+        environment = self.environment(package) | {"GROUNDUP_ISA": isa}
         return subprocess.run(
             command, cwd=ROOT, env=environment, check=False, capture_output=quiet
         ).returncode
 
-    def run_drivers(self, kind: str, folder: Path, **variables: str) -> list[int]:
+    def run_drivers(self, kind: str, folder: Path, isa: str = "") -> list[int]:
         rounds = ROUNDS[kind]
         return [
-            self.run([folder / name, SEED, rounds[name.split("_")[0]]], **variables)
+            self.run([folder / name, SEED, rounds[name.split("_")[0]]], isa=isa)
             for name in drivers()
         ]
 
@@ -168,8 +168,8 @@ def run_address(arguments: Sequence[str]) -> bool:
         left_out += ["--ignore-glob=*_platform.py"]
         for isa in other_instruction_sets(reports, package):
             print(f"sanitize: the drivers and {NATIVE} on {isa}", flush=True)
-            ended += reports.run_drivers("address", folder, GROUNDUP_ISA=isa)
-            ended += [reports.run([*pytest, NATIVE, *left_out], package, GROUNDUP_ISA=isa)]
+            ended += reports.run_drivers("address", folder, isa)
+            ended += [reports.run([*pytest, NATIVE, *left_out], package, isa=isa)]
     print(reports.text())
     return not any(ended) and not reports.text()
 

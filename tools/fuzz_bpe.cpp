@@ -110,12 +110,25 @@ void round() {
 
   const auto pattern = static_cast<Pattern>(below(5));
   const auto ties = static_cast<Ties>(below(3));
-  ChunkCounts counts;
+  ChunkCounts counts(below(2) ? 1 : std::size_t{1} << 30);  // with runs on disk, or without
   const auto never = [] { return false; };
   counts.add_texts(texts, pattern, 1 + below(3), never);
   counts.add_chunk(bytes(garbage), garbage.size(), 1 + below(5));
   std::vector<Merge> merges;
-  train(counts.list(), below(300), ties, below(3), never, &merges);
+  TrainingRules rules{below(300), ties, below(3)};
+  if (below(2)) rules.max_token_bytes = 1 + below(8);
+  train(counts.list(), rules, never, &merges);
+  // Training on from the first half gives the same.
+  for (std::size_t i = 0; i < merges.size() / 2; ++i)
+    rules.known.emplace_back(merges[i].left, merges[i].right);
+  std::vector<Merge> extended;
+  train(counts.list(), rules, never, &extended);
+  require(extended.size() == merges.size() &&
+              std::equal(merges.begin(), merges.end(), extended.begin(),
+                         [](const Merge& a, const Merge& b) {
+                           return a.left == b.left && a.right == b.right && a.count == b.count;
+                         }),
+          "extending learnt otherwise");
 
   std::vector<std::string> tokens;
   for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));

@@ -95,8 +95,8 @@ void share_an_encoder(std::mt19937_64& random) {
   require(counts.list().counts == alone.list().counts && counts.list().bytes == alone.list().bytes,
           "threads counted otherwise than one");
   std::vector<Merge> merges, merges_alone;
-  train(counts.list(), 60, Ties::smallest_pair, kThreads, never, &merges);
-  train(counts.list(), 60, Ties::smallest_pair, 1, never, &merges_alone);
+  train(counts.list(), {60}, never, &merges);
+  train(alone.list(), {60}, never, &merges_alone);
   require(merges.size() == merges_alone.size(), "threads trained otherwise than one");
 
   std::vector<std::string> tokens;

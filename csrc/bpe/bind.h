@@ -17,6 +17,8 @@ namespace groundup {
 
 namespace py = pybind11;
 
+void bind_bpe_trainer(py::module_& m);  // bind_train.cpp
+
 void bind_bpe_encoder(py::module_& m);  // bind_encode.cpp
 
 void bind_bpe_decoder(py::module_& m);  // bind_decode.cpp

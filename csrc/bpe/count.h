@@ -3,15 +3,21 @@
 // Text repeats itself: 100 MB of English and code hold 25 million chunks but 272 thousand
 // distinct ones, and training sees only those. Each thread counts into a table of its own; every
 // entry remembers where its chunk first occurred, so that the merged list comes in order of first
-// appearance whatever the threads did.
+// appearance whatever the threads did. A table that would pass its share of the memory allowed is
+// written to disk as a sorted run and begun anew.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <string>
 #include <vector>
 
-#include "bpe/chunk_key.h"
+#include "bpe/chunk_table.h"
+#include "bpe/file.h"
 #include "bpe/pieces.h"
+#include "bpe/runs.h"
 #include "bpe/split.h"
 #include "bpe/threads.h"
 
@@ -25,61 +31,58 @@ struct ChunkList {
   std::size_t size() const noexcept { return counts.size(); }
 };
 
-// One thread's chunks: open addressing, linear probing.
-class ChunkTable {
- public:
-  // Splits a text and counts its chunks; returns how many. `first` is the text's position in the
-  // corpus. Throws std::overflow_error when a count passes 2^64 - 1.
-  std::uint64_t add_text(const std::uint8_t* text, std::size_t n, Pattern pattern,
-                         std::uint64_t first);
-  // Counts one chunk whose first occurrence is at `first`.
-  void add(const std::uint8_t* chunk, std::size_t n, std::uint64_t count, std::uint64_t first);
-
-  // A chunk of 15 bytes at most is its key; a longer one is {offset into long_bytes, length} with
-  // the top byte of `high` at kLong.
-  struct Entry {
-    ChunkKey key;
-    std::uint64_t count;  // 0: the slot is free
-    std::uint64_t first;
-  };
-  static constexpr std::uint64_t kLong = std::uint64_t{0xFF} << 56;
-
-  std::size_t size() const noexcept { return size_; }
-  const std::vector<Entry>& entries() const noexcept { return entries_; }
-  const std::vector<std::uint8_t>& long_bytes() const noexcept { return long_bytes_; }
-
- private:
-  void add_short(const ChunkKey& key, std::uint64_t hash, std::uint64_t count, std::uint64_t first);
-  void add_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t count, std::uint64_t first);
-  void bump(Entry& entry, std::uint64_t count, std::uint64_t first);
-  void insert(std::size_t slot, const ChunkKey& key, std::uint64_t count, std::uint64_t first);
-  void grow();
-
-  std::vector<Entry> entries_;
-  std::size_t size_ = 0;
-  std::vector<std::uint8_t> long_bytes_;
-};
-
 class ChunkCounts {
  public:
-  // Splits and counts valid UTF-8; false when interrupted (the counts are then partial: discard).
+  // The tables take about `memory_bytes` together; what passes that goes to files in `folder`.
+  explicit ChunkCounts(std::size_t memory_bytes = ~std::size_t{0}, std::string folder = "/tmp")
+      : memory_bytes_(memory_bytes), runs_(std::move(folder)) {}
+
+  // These add to the counts. An exception or `false` (interrupted) leaves them partial: discard.
+  // Splits and counts valid UTF-8.
   bool add_texts(const std::vector<Text>& texts, Pattern pattern, std::size_t n_threads,
+                 const Interrupted& interrupted);
+  // The same for files, each one text. Throws FileFailure.
+  bool add_files(const std::vector<std::string>& paths, Pattern pattern, std::size_t n_threads,
                  const Interrupted& interrupted);
   // Counts a chunk as it stands, whatever its bytes; an empty one or a zero count adds nothing.
   void add_chunk(const std::uint8_t* chunk, std::size_t n, std::uint64_t count);
+  // Adds the records of a table whose chunks first occurred before `span`. Throws Malformed.
+  bool add_records(CountReader* records, std::uint64_t span, const Interrupted& interrupted);
 
   std::uint64_t n_chunks() const noexcept { return n_chunks_; }  // all, not only distinct
   std::uint64_t n_bytes() const noexcept { return n_bytes_; }
-  std::size_t n_distinct() { return list().size(); }
-  const ChunkList& list();  // in order of first appearance; valid until something is added
+  std::uint64_t span() const noexcept { return position_; }  // every first occurrence is below
+  std::size_t n_runs_written() const noexcept { return runs_.n_written(); }
+  std::size_t n_distinct();
+  // In order of first appearance; valid until something is added. Takes the memory that it needs.
+  const ChunkList& list();
+  // Calls visit for every distinct chunk in the order of compare_chunks, within the memory allowed.
+  void for_each_sorted(const std::function<void(const CountedChunk&)>& visit);
+
+  // Bytes counted so far, while add_texts and add_files run.
+  std::uint64_t n_bytes_seen() const noexcept { return n_bytes_seen_; }
 
  private:
+  std::size_t share() const noexcept { return memory_bytes_ / tables_.size(); }
+  void use_tables(std::size_t n_threads);
+  std::uint64_t add_text(ChunkTable* table, const std::uint8_t* text, std::size_t n,
+                         Pattern pattern, std::uint64_t first);
+  void add_counted(const CountedChunk& chunk);
+  void gather();
+  void spill_all();
+  void relist();
+
+  const std::size_t memory_bytes_;
+  Runs runs_;
   std::vector<ChunkTable> tables_;
+  // The tables' and runs' chunks as a list, and then no tables: they would hold the same again.
   ChunkList list_;
-  bool listed_ = true;
+  std::vector<std::uint64_t> list_firsts_;
+  bool listed_ = false;
   std::uint64_t n_chunks_ = 0;
   std::uint64_t n_bytes_ = 0;
   std::uint64_t position_ = 0;
+  std::atomic<std::uint64_t> n_bytes_seen_{0};
 };
 
 }  // namespace groundup::bpe

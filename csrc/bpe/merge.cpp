@@ -75,29 +75,39 @@ void huggingface_order(std::uint8_t* bytes) {
 
 class Trainer {
  public:
-  Trainer(const ChunkList& chunks, Ties ties, std::uint64_t min_frequency)
-      : chunks_(chunks),
-        ties_(ties),
-        least_(static_cast<std::int64_t>(
-            std::min(std::max<std::uint64_t>(min_frequency, 1), kMaxWindows))) {
+  Trainer(const ChunkList& chunks, const TrainingRules& rules) : chunks_(chunks), rules_(rules) {
     for (int id = 0; id < 256; ++id) byte_of_[id] = static_cast<std::uint8_t>(id);
-    if (ties == Ties::huggingface) huggingface_order(byte_of_);
+    if (rules.ties == Ties::huggingface) huggingface_order(byte_of_);
+    for (std::uint32_t id = 0; id < 256; ++id) id_of_byte_[byte_of_[id]] = id;
     lengths_.assign(256, 1);
+    if (rules.known.empty()) narrow();
     lay_out();
     count_byte_pairs();
   }
 
-  bool run(std::size_t n_tokens, const Interrupted& interrupted, std::vector<Merge>* merges) {
+  bool run(const Interrupted& interrupted, std::vector<Merge>* merges) {
     using Clock = std::chrono::steady_clock;
     auto asked = Clock::now();
-    for (std::size_t step = 0; lengths_.size() - 256 < n_tokens; ++step) {
+    for (std::size_t n = 0; n < rules_.n_merges; ++n) {
+      if (n == rules_.known.size()) narrow();
+      std::uint32_t left, right;
+      std::uint64_t count = 0;
+      const std::uint32_t* known = nullptr;
       std::uint32_t pair;
-      if (!pop_best(&pair)) break;
-      const Pair best = pairs_[pair];
-      const auto count = static_cast<std::uint64_t>(best.count);
-      const std::uint32_t id = merge(pair);
-      merges->push_back({outer_id(best.left), outer_id(best.right), id, count});
-      if (step % 64 == 0 && Clock::now() - asked > std::chrono::milliseconds(50)) {
+      if (n < rules_.known.size()) {
+        left = inner_id(rules_.known[n].first);
+        right = inner_id(rules_.known[n].second);
+        if ((known = table_.find(left, right))) pair = *known;
+      } else {
+        if (!pop_best(&pair)) break;
+        known = &pair;
+        left = pairs_[pair].left;
+        right = pairs_[pair].right;
+      }
+      if (known) count = static_cast<std::uint64_t>(pairs_[pair].count);
+      const std::uint32_t id = known ? merge(pair) : add_token(left, right);
+      merges->push_back({outer_id(left), outer_id(right), id, count});
+      if (n % 64 == 0 && Clock::now() - asked > std::chrono::milliseconds(50)) {
         if (interrupted()) return false;
         asked = Clock::now();
       }
@@ -107,6 +117,19 @@ class Trainer {
 
  private:
   std::uint32_t outer_id(std::uint32_t id) const { return id < 256 ? byte_of_[id] : id; }
+  std::uint32_t inner_id(std::uint32_t id) const { return id < 256 ? id_of_byte_[id] : id; }
+
+  // From here on pairs below the least frequency and tokens above the greatest length are out.
+  // Known merges come before: theirs may be neither.
+  void narrow() {
+    least_ = static_cast<std::int64_t>(
+        std::min(std::max<std::uint64_t>(rules_.min_frequency, 1), kMaxWindows));
+    max_length_ = rules_.max_token_bytes;
+  }
+
+  bool is_too_long(std::uint32_t left, std::uint32_t right) const {
+    return std::uint64_t{lengths_[left]} + lengths_[right] > max_length_;
+  }
 
   void lay_out() {
     const std::size_t n_cells = chunks_.bytes.size() + chunks_.size() + 1;
@@ -114,14 +137,12 @@ class Trainer {
       throw std::invalid_argument(
           "counts: expected fewer than 2^32 bytes of distinct chunks, got " +
           std::to_string(n_cells) + "; train on less text or with a pattern that cuts it finer.");
-    std::uint32_t id_of_byte[256];
-    for (std::uint32_t id = 0; id < 256; ++id) id_of_byte[byte_of_[id]] = id;
     cells_.reserve(n_cells);
     unsigned __int128 n_windows = 0;
     for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
       cells_.push_back({kNone, kNone});
       for (std::size_t at = chunks_.starts[chunk]; at < chunks_.starts[chunk + 1]; ++at)
-        cells_.push_back({id_of_byte[chunks_.bytes[at]], static_cast<std::uint32_t>(chunk)});
+        cells_.push_back({id_of_byte_[chunks_.bytes[at]], static_cast<std::uint32_t>(chunk)});
       n_windows += static_cast<unsigned __int128>(chunks_.counts[chunk]) *
                    (chunks_.starts[chunk + 1] - chunks_.starts[chunk]);
     }
@@ -153,7 +174,7 @@ class Trainer {
     const std::vector<std::uint64_t> begins(next);
     each([&](std::uint32_t at, std::uint32_t pair) { positions_[next[pair]++] = at; });
     for (std::uint32_t pair = 0; pair < 65536; ++pair)
-      if (weight[pair])
+      if (weight[pair] && !is_too_long(pair >> 8, pair & 255))
         add_pair(pair >> 8, pair & 255, weight[pair], begins[pair],
                  begins[pair + 1] - begins[pair]);
   }
@@ -164,8 +185,9 @@ class Trainer {
     const auto index = static_cast<std::uint32_t>(pairs_.size());
     table_.insert(left, right, index);
     pairs_.push_back({weight, begin, static_cast<std::uint32_t>(n), left, right});
-    queue_.push_back(
-        {weight, ties_ == Ties::first_seen ? positions_[begin] : pack_pair(left, right), index});
+    queue_.push_back({weight,
+                      rules_.ties == Ties::first_seen ? positions_[begin] : pack_pair(left, right),
+                      index});
     std::push_heap(queue_.begin(), queue_.end());
   }
 
@@ -181,6 +203,10 @@ class Trainer {
       std::pop_heap(queue_.begin(), queue_.end());
       Candidate& top = queue_.back();
       Pair& entry = pairs_[top.pair];
+      if (is_too_long(entry.left, entry.right)) {  // from before known merges ended
+        queue_.pop_back();
+        continue;
+      }
       Candidate now = top;
       now.count = entry.count;
       if (now.count < least_) {
@@ -188,7 +214,7 @@ class Trainer {
         queue_.pop_back();
         continue;
       }
-      if (ties_ == Ties::first_seen) {
+      if (rules_.ties == Ties::first_seen) {
         while (!stands_at(positions_[entry.begin], entry.left, entry.right)) {
           ++entry.begin;
           --entry.n;
@@ -206,11 +232,20 @@ class Trainer {
     return false;
   }
 
+  std::uint32_t add_token(std::uint32_t left, std::uint32_t right) {
+    const std::uint64_t length = std::uint64_t{lengths_[left]} + lengths_[right];
+    // Only a known token that stands nowhere can be that long.
+    lengths_.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(length, kNone)));
+    before_.resize(lengths_.size());
+    after_.resize(lengths_.size());
+    return static_cast<std::uint32_t>(lengths_.size() - 1);
+  }
+
   // Replaces the pair wherever it stands, leftmost first, and returns the id that replaces it.
   std::uint32_t merge(std::uint32_t index) {
     const Pair pair = pairs_[index];
-    const auto id = static_cast<std::uint32_t>(lengths_.size());
-    const std::uint32_t length = lengths_[pair.left] + lengths_[pair.right];
+    const std::uint32_t id = add_token(pair.left, pair.right);
+    const std::uint32_t length = lengths_[id];
     merged_.clear();
     for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i) {
       const std::uint32_t at = positions_[i];
@@ -220,9 +255,6 @@ class Trainer {
       merged_.push_back(at);
     }
     pairs_[index].count = 0;
-    lengths_.push_back(length);
-    before_.resize(lengths_.size());
-    after_.resize(lengths_.size());
     gather(pair.left, pair.right, length);
     add_created(id);
     return id;
@@ -260,18 +292,18 @@ class Trainer {
   }
 
   // Enters the pairs that the new token forms: as many windows as the old ones lost. One that
-  // starts below the least frequency never reaches it and is dropped.
+  // starts below the least frequency never reaches it and is dropped, as one that is too long.
   void add_created(std::uint32_t id) {
     std::uint64_t end = positions_.size();
-    const auto place = [&](std::int64_t weight, std::uint32_t n) {
-      if (weight < least_) return kDropped;
+    const auto place = [&](std::uint32_t neighbour, std::int64_t weight, std::uint32_t n) {
+      if (weight < least_ || is_too_long(neighbour, id)) return kDropped;
       end += n;
       return end - n;
     };
     for (Neighbours* side : {&before_, &after_})
       for (const std::uint32_t neighbour : side->met)
-        side->next[neighbour] = place(side->weight[neighbour], side->n[neighbour]);
-    std::uint64_t next_twin = place(twin_weight_, n_twins_);
+        side->next[neighbour] = place(neighbour, side->weight[neighbour], side->n[neighbour]);
+    std::uint64_t next_twin = place(id, twin_weight_, n_twins_);
 
     positions_.resize(end);
     for (std::size_t i = 0; i < merged_.size(); ++i) {
@@ -303,9 +335,11 @@ class Trainer {
   static constexpr std::uint64_t kDropped = ~std::uint64_t{0};
 
   const ChunkList& chunks_;
-  const Ties ties_;
-  const std::int64_t least_;
+  const TrainingRules& rules_;
+  std::int64_t least_ = 1;
+  std::uint64_t max_length_ = ~std::uint64_t{0};
   std::uint8_t byte_of_[256];  // ids below 256 in the order that breaks ties
+  std::uint32_t id_of_byte_[256];
 
   std::vector<Cell> cells_;
   std::vector<std::uint32_t> lengths_;  // of tokens, in bytes, by id
@@ -330,10 +364,10 @@ bool find_ties(const char* name, Ties* ties) noexcept {
   return false;
 }
 
-bool train(const ChunkList& chunks, std::size_t n_tokens, Ties ties, std::uint64_t min_frequency,
-           const Interrupted& interrupted, std::vector<Merge>* merges) {
-  Trainer trainer(chunks, ties, min_frequency);
-  return trainer.run(n_tokens, interrupted, merges);
+bool train(const ChunkList& chunks, const TrainingRules& rules, const Interrupted& interrupted,
+           std::vector<Merge>* merges) {
+  Trainer trainer(chunks, rules);
+  return trainer.run(interrupted, merges);
 }
 
 }  // namespace groundup::bpe

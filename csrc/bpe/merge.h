@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "bpe/count.h"
@@ -26,10 +27,20 @@ struct Merge {
   std::uint64_t count;  // of the pair when it was merged, overlapping windows included
 };
 
-// Appends merges until `n_tokens` new ids exist (256 on), or no pair reaches `min_frequency`.
+struct TrainingRules {
+  std::size_t n_merges = 0;  // how many ids there shall be from 256 on, the known ones included
+  Ties ties = Ties::smallest_pair;
+  std::uint64_t min_frequency = 1;              // least count of a pair to be merged
+  std::uint32_t max_token_bytes = 0xFFFFFFFFu;  // a longer token is never made
+  // (left, right) of the merges that are made first, whatever their counts and lengths: those of
+  // the vocabulary to train on from. Each makes the next id and joins ids below it.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> known;
+};
+
+// Appends merges until `n_merges` ids exist from 256 on, or no pair reaches `min_frequency`.
 // Returns false when interrupted. Throws std::invalid_argument when the corpus passes what 32-bit
 // positions or 62-bit counts hold.
-bool train(const ChunkList& chunks, std::size_t n_tokens, Ties ties, std::uint64_t min_frequency,
-           const Interrupted& interrupted, std::vector<Merge>* merges);
+bool train(const ChunkList& chunks, const TrainingRules& rules, const Interrupted& interrupted,
+           std::vector<Merge>* merges);
 
 }  // namespace groundup::bpe

@@ -1,7 +1,7 @@
 """Signatures of the native core, built from csrc/. Pointers and strides are integers."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -295,23 +295,57 @@ class AdamWTensors:
 # bpe: `pattern` is a name with a native scanner (gpt2, gpt4, gpt4o, indic-math, none), else
 # ValueError.
 # Text is str; offsets and sizes are bytes of its UTF-8 unless said otherwise. `threads` >= 1.
+# `progress` is called with how much is done (bytes counted, merges made) from the calling thread,
+# some 20 times a second; what it raises ends the work, as Ctrl-C does.
 class ChunkCounts:
     n_chunks: int  # all chunks, weighted by their counts; len() is the distinct ones
     n_bytes: int
-    def __init__(self) -> None: ...
+    span: int  # of the corpus: every chunk's first occurrence is below
+    n_runs_written: int  # how often memory_bytes was not enough
+    # Tables take about memory_bytes; what passes that is written to unnamed files in `folder`.
+    # OSError where those fail. After a call that adds and fails every other raises ValueError.
+    def __init__(
+        self, memory_bytes: int = ..., folder: str | bytes | os.PathLike[str] = "/tmp"
+    ) -> None: ...
     def __len__(self) -> int: ...
-    def add_texts(self, texts: Sequence[str], pattern: str, threads: int) -> None: ...
-    # Returns the file's bytes. OSError, or ValueError with the offset where not UTF-8 (what stands
-    # before it may be counted then).
-    def add_file(self, path: str | bytes | os.PathLike[str], pattern: str, threads: int) -> int: ...
+    def add_texts(
+        self,
+        texts: Sequence[str],
+        pattern: str,
+        threads: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> None: ...
+    # Returns the files' bytes. OSError, or ValueError where one is not UTF-8 (with the offset) or
+    # is written to meanwhile: of several the first in order.
+    def add_files(
+        self,
+        paths: Sequence[str | bytes | os.PathLike[str]],
+        pattern: str,
+        threads: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> int: ...
     # Any bytes, counts below 2^64; empty chunks and zero counts add nothing.
     def add_chunks(self, chunks: Sequence[bytes], counts: Sequence[int]) -> None: ...
+    # The records of a count table, from `offset` of an open file on (csrc/bpe/count_file.h).
+    def add_records(
+        self, descriptor: int, offset: int, n_distinct: int, n_bytes: int, crc: int, span: int
+    ) -> None: ...
+    # (n_distinct, n_bytes, crc) of what was appended to an open file.
+    def write_records(self, descriptor: int) -> tuple[int, int, int]: ...
     def items(self) -> list[tuple[bytes, int]]: ...  # in order of first appearance
 
 # (merges (n, 3): left, right, id; the count of each when merged). Fewer than n_merges when no
-# pair is left that occurs max(1, min_frequency) times.
+# pair is left that occurs max(1, min_frequency) times and makes max_token_bytes at most. `known`
+# (m, 2): the merges to begin with, which are among the n_merges and under neither limit.
 def bpe_train(
-    counts: ChunkCounts, n_merges: int, ties: str, min_frequency: int, threads: int
+    counts: ChunkCounts,
+    n_merges: int,
+    ties: str,
+    min_frequency: int,
+    threads: int,
+    max_token_bytes: int = ...,
+    known: NDArray[np.uint32] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
 def split(text: str, pattern: str) -> NDArray[np.int64]: ...  # the end of every chunk
 

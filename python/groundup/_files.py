@@ -3,18 +3,31 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomic(path: str | os.PathLike[str], contents: bytes) -> None:
     """Put `contents` at `path` so that a reader, a crash or a full disk never sees half of it.
 
+    As `replacing` does it, which says what is made and what is refused.
+    """
+    with replacing(path) as stream:
+        stream.write(contents)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A stream whose bytes take the place of the file at `path`, all at once, when the block ends.
+
     A new file in the same folder takes the bytes, is flushed to the disk, and is renamed over
     `path`; then the folder itself is flushed, without which a power cut could forget the rename.
     Missing parent folders are made. Permissions are those of a file opened for writing, or of
-    the file replaced; a symbolic link is followed, not replaced. On failure (OSError) the old
-    file stands untouched and nothing is left behind. What is there and no regular file, such as
-    /dev/null, is refused: renaming would put a file in its place.
+    the file replaced; a symbolic link is followed, not replaced. On failure (OSError, or what the
+    block raises) the old file stands untouched and nothing is left behind. What is there and no
+    regular file, such as /dev/null, is refused: renaming would put a file in its place.
     """
     target = Path(path)
     if target.is_symlink():
@@ -33,7 +46,7 @@ def write_atomic(path: str | os.PathLike[str], contents: bytes) -> None:
     try:
         with open(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), _permissions(target))
-            stream.write(contents)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(name, target)

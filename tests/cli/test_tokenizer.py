@@ -27,6 +27,29 @@ def test_train_writes_what_the_library_would(book, tmp_path, capsys):
     assert Tokenizer.load(out) == expected
 
 
+def test_counting_in_parts_and_training_from_the_tables_is_training(book, tmp_path, capsys):
+    text = (book / "book.txt").read_bytes()
+    (tmp_path / "more.txt").write_bytes(text[:3000])
+    a, b, both = tmp_path / "a", tmp_path / "b", tmp_path / "both"
+    options = ("--pattern", "gpt2", "--threads", "2", "--memory", "1")
+    told = json.loads(_told(capsys, "count", book / "book.txt", "--out", a, *options, "--json"))
+    assert (told["file"], told["pattern"], told["n_bytes"]) == (str(a), "gpt2", len(text))
+    _told(capsys, "count", tmp_path / "more.txt", "--out", b, *options)
+    _told(capsys, "count", "--counts", a, b, "--out", both)
+    size = ("--vocab-size", "300", "--max-token-length", "4")
+    _told(capsys, "train", "--counts", both, "--out", tmp_path / "counted", *size)
+    files = [book / "book.txt", tmp_path / "more.txt"]
+    _told(capsys, "train", *files, "--pattern", "gpt2", "--out", tmp_path / "read", *size)
+    assert (tmp_path / "counted").read_bytes() == (tmp_path / "read").read_bytes()
+    more = ("--extend", tmp_path / "read", "--vocab-size", "320", "--out", tmp_path / "more")
+    _told(capsys, "train", *files, *more)
+    assert Tokenizer.load(tmp_path / "more").n_vocab == 320
+    told = _told(capsys, "train", "--counts", both, "--pattern", "gpt4", code=1)
+    assert "expected counts of chunks cut by the pattern 'gpt4', got 'gpt2'" in told
+    told = _told(capsys, "count", book / "book.txt", "--memory", "0", "--out", a, code=1)
+    assert "memory: expected a number of MB from 1, got 0" in told
+
+
 def test_train_reads_folders_without_what_is_hidden(book, tmp_path, capsys):
     (tmp_path / "texts" / ".git").mkdir(parents=True)
     (tmp_path / "texts" / ".git" / "index").write_bytes(b"\xff")
@@ -127,7 +150,7 @@ def test_text_that_is_not_utf8_is_refused(book, capsys, monkeypatch):
 
 
 def test_what_cannot_be_written_is_told_before_any_training(book, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Tokenizer, "train_files", None)  # not reached
+    monkeypatch.setattr(Tokenizer, "train_from_counts", None)  # not reached
     told = _told(capsys, "train", book / "book.txt", "--out", tmp_path, code=1)
     assert f"out: expected a file to write, got the folder {tmp_path}" in told
     monkeypatch.setattr("os.access", lambda *_: False)
@@ -137,6 +160,6 @@ def test_what_cannot_be_written_is_told_before_any_training(book, tmp_path, caps
 
 
 def test_help_has_an_example_of_every_command(capsys):
-    for command in ("train", "encode", "decode", "explain", "compare"):
+    for command in ("train", "count", "encode", "decode", "explain", "compare"):
         assert f"Example: groundup tokenizer {command}" in _told(capsys, command, "--help")
     assert cli.main(["tokenizer", "train", "--vocab-size", "many"]) == 2

@@ -1,6 +1,9 @@
 """Chunk counts are exact, in order of first appearance, whatever the threads."""
 
 import os
+import re
+import subprocess
+import sys
 import threading
 from collections import Counter
 
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup import _C
+from groundup.tokenizer import count_records
 
 PATTERNS = ["gpt2", "gpt4", "gpt4o", "none"]
 
@@ -73,7 +77,7 @@ def test_a_file_counts_as_its_text(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(prose(1000), encoding="utf-8")
     counts = _C.ChunkCounts()
-    assert counts.add_file(str(path), "gpt4", 2) == path.stat().st_size
+    assert counts.add_files([str(path)], "gpt4", 2) == path.stat().st_size
     assert counts.items() == slow_counts([prose(1000)], "gpt4")
 
 
@@ -83,23 +87,26 @@ def test_a_file_read_in_parts_counts_as_its_text(tmp_path, pattern):
     path = tmp_path / "long.txt"
     path.write_bytes(text.encode())
     of_file = _C.ChunkCounts()
-    assert of_file.add_file(str(path), pattern, 2) == path.stat().st_size > 1 << 25
+    assert of_file.add_files([str(path)], pattern, 2) == path.stat().st_size > 1 << 25
     of_text = counted([text], pattern, 2)
     assert of_file.items() == of_text.items()
     assert (of_file.n_chunks, of_file.n_bytes) == (of_text.n_chunks, of_text.n_bytes)
     with path.open("ab") as file:
         file.write(b"\xe0\xa4")
     with pytest.raises(ValueError, match=f"byte {len(text.encode())} is not"):
-        _C.ChunkCounts().add_file(str(path), pattern, 2)
+        _C.ChunkCounts().add_files([str(path)], pattern, 2)
 
 
-def test_a_file_cut_short_while_it_is_counted_does_not_end_the_process(tmp_path):
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_file_cut_short_while_it_is_counted_is_told_and_ends_no_process(tmp_path, threads):
+    """A mapped file would: behind its new end there is no memory any more."""
     path = tmp_path / "log.txt"
     path.write_bytes(b"the cat sat on the mat\n" * 3_000_000)
-    cutter = threading.Timer(0.02, os.truncate, [path, 10])
-    cutter.start()
-    _C.ChunkCounts().add_file(str(path), "gpt4", 2)
-    cutter.join()
+    counts = _C.ChunkCounts()
+    with pytest.raises(ValueError, match=r"log\.txt: the file changed while its \d+ bytes were"):
+        counts.add_files([path], "gpt4", threads, lambda n_bytes: os.truncate(path, 10))
+    with pytest.raises(ValueError, match=r"an earlier call broke off, .* count again into new"):
+        counts.items()
 
 
 def test_a_pipe_is_counted_while_a_thread_of_the_same_process_writes_it(tmp_path):
@@ -108,7 +115,7 @@ def test_a_pipe_is_counted_while_a_thread_of_the_same_process_writes_it(tmp_path
     writer = threading.Thread(target=path.write_text, args=["the cat " * 100_000], daemon=True)
     writer.start()
     counts = _C.ChunkCounts()
-    assert counts.add_file(str(path), "gpt2", 1) == 800_000
+    assert counts.add_files([str(path)], "gpt2", 1) == 800_000
     writer.join()
 
 
@@ -117,16 +124,16 @@ def test_a_file_is_opened_by_its_whole_name(tmp_path):
     with open(name, "wb") as file:
         file.write(b"\xff")
     with pytest.raises(ValueError, match=r"caf.*expected UTF-8, but byte 0"):
-        _C.ChunkCounts().add_file(os.fsdecode(name), "gpt2", 1)
+        _C.ChunkCounts().add_files([os.fsdecode(name)], "gpt2", 1)
     (tmp_path / "a").write_text("text")
     with pytest.raises(ValueError, match="null byte"):
-        _C.ChunkCounts().add_file(f"{tmp_path}/a\0b", "gpt2", 1)
+        _C.ChunkCounts().add_files([f"{tmp_path}/a\0b"], "gpt2", 1)
 
 
 def test_an_empty_file_adds_nothing(tmp_path):
     (tmp_path / "empty").touch()
     counts = _C.ChunkCounts()
-    assert counts.add_file(str(tmp_path / "empty"), "gpt4", 1) == 0
+    assert counts.add_files([str(tmp_path / "empty")], "gpt4", 1) == 0
     assert counts.items() == []
 
 
@@ -151,8 +158,9 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_offset(tmp_path, raw, offse
     with pytest.raises(
         ValueError, match=f"latin1.txt: expected UTF-8, but byte {offset} is not; .*iconv"
     ):
-        counts.add_file(str(path), "gpt2", 1)
-    assert counts.items() == []
+        counts.add_files([str(path)], "gpt2", 1)
+    with pytest.raises(ValueError, match="an earlier call broke off"):
+        len(counts)
 
 
 @settings(max_examples=300, deadline=None)
@@ -166,16 +174,16 @@ def test_utf8_validation_finds_the_byte_that_python_finds(tmp_path_factory, raw)
         raw.decode()
     except UnicodeDecodeError as error:
         with pytest.raises(ValueError, match=f"byte {error.start} is not"):
-            _C.ChunkCounts().add_file(str(path), "gpt2", 1)
+            _C.ChunkCounts().add_files([str(path)], "gpt2", 1)
     else:
-        _C.ChunkCounts().add_file(str(path), "gpt2", 1)
+        _C.ChunkCounts().add_files([str(path)], "gpt2", 1)
 
 
 def test_a_missing_file_and_a_folder_raise_as_open_does(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        _C.ChunkCounts().add_file(str(tmp_path / "nowhere"), "gpt2", 1)
+        _C.ChunkCounts().add_files([str(tmp_path / "nowhere")], "gpt2", 1)
     with pytest.raises(IsADirectoryError):
-        _C.ChunkCounts().add_file(str(tmp_path), "gpt2", 1)
+        _C.ChunkCounts().add_files([str(tmp_path)], "gpt2", 1)
 
 
 def test_added_chunks_keep_any_bytes_and_large_counts():
@@ -197,7 +205,7 @@ def test_a_count_past_64_bits_raises_instead_of_wrapping():
     with pytest.raises(OverflowError, match="counts: a total passes 2\\^64 - 1"):
         counts.add_chunks([b"a", b"a"], [(1 << 64) - 1, 1])
     with pytest.raises(OverflowError):
-        counts.add_chunks([b"a"], [1 << 64])
+        _C.ChunkCounts().add_chunks([b"a"], [1 << 64])
 
 
 @pytest.mark.parametrize(
@@ -247,3 +255,117 @@ def test_two_threads_on_one_object_never_corrupt_it():
     assert counts.items() == slow_counts(accepted, "gpt2")
     assert all("one thread at a time" in complaint for complaint in refused)
     assert len(accepted) + len(refused) == 8
+
+
+def test_of_several_bad_files_the_first_in_order_is_told(tmp_path):
+    paths = [tmp_path / f"{i}.txt" for i in range(6)]
+    for i, path in enumerate(paths):
+        path.write_bytes(b"good text " * 200_000 + (b"\xff" if i in (2, 4) else b""))
+    for threads in (1, 2, 8):
+        with pytest.raises(ValueError, match=r"2\.txt: expected UTF-8, but byte 2000000 is not"):
+            _C.ChunkCounts().add_files([*paths, tmp_path / "absent"], "gpt4", threads)
+        with pytest.raises(FileNotFoundError, match="absent"):
+            _C.ChunkCounts().add_files([tmp_path / "absent", *paths], "gpt4", threads)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_files_count_as_their_texts_on_any_number_of_threads(tmp_path, pattern, threads):
+    texts = [prose(60_000), "", "a", "é" * 700_000, prose(3000) + " ", " x"] * 2
+    paths = [tmp_path / str(i) for i in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(text.encode())
+    counts = _C.ChunkCounts()
+    assert counts.add_files(paths, pattern, threads) == sum(len(t.encode()) for t in texts)
+    assert counts.items() == slow_counts(texts, pattern)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_no_memory_at_all_counts_the_same_with_runs_on_disk(tmp_path, threads):
+    texts = [prose(30_000), prose(50_000), "क्षमा " * 5 + "long" * 5000]
+    counts = _C.ChunkCounts(1, tmp_path)
+    counts.add_texts(texts[:1], "gpt2", threads)
+    counts.add_texts(texts[1:], "gpt2", threads)
+    assert counts.n_runs_written > 70  # so that runs were merged into runs, too
+    assert len(counts) == len(slow_counts(texts, "gpt2"))
+    assert counts.items() == slow_counts(texts, "gpt2")
+    counts.add_texts(["more ", texts[0]], "gpt2", threads)  # after listing as well
+    assert counts.items() == slow_counts([*texts, "more ", texts[0]], "gpt2")
+    assert list(tmp_path.iterdir()) == []  # nothing has a name that a kill could leave behind
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chunks=st.lists(
+        st.tuples(st.binary(max_size=40), st.integers(0, 1 << 50)), max_size=30, unique_by=repr
+    ),
+    memory_bytes=st.sampled_from([1, 1 << 20]),
+)
+def test_records_on_disk_are_the_counts_again(tmp_path_factory, chunks, memory_bytes):
+    counts = _C.ChunkCounts(memory_bytes)
+    counts.add_chunks([chunk for chunk, _ in chunks], [count for _, count in chunks])
+    path = tmp_path_factory.getbasetemp() / "records"
+    with path.open("w+b") as stream:
+        totals = counts.write_records(stream.fileno())
+        again = _C.ChunkCounts(memory_bytes)
+        again.add_records(stream.fileno(), 0, *totals, counts.span)
+        assert again.items() == counts.items()
+        stream.seek(0)
+        rows = count_records.read(stream, *totals, counts.span)
+    assert {chunk: count for chunk, count, _ in rows} == dict(counts.items())
+    assert rows == sorted(rows)
+    with path.open("w+b") as stream:  # the plain Python writes the same bytes
+        assert count_records.write(stream, rows) == totals
+
+
+def test_a_run_that_finds_the_disk_full_is_an_os_error_that_names_the_remedy(tmp_path):
+    script = (
+        "import resource, sys\n"
+        "from groundup import _C\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "counts = _C.ChunkCounts(1, sys.argv[1])\n"
+        "try:\n"
+        "    counts.add_texts([' '.join(map(str, range(50_000)))], 'gpt2', 2)\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert re.search(
+        r"File too large \(.* make room .* TMPDIR, or allow more memory\)", done.stdout
+    )
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError, match="TMPDIR"):
+        _C.ChunkCounts(1, tmp_path / "absent").add_texts([prose(5000)], "gpt2", 1)
+
+
+def test_progress_is_told_and_what_it_raises_ends_the_counting(tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"the cat sat on the mat\n" * 1_000_000)
+    for threads in (1, 2):
+        seen: list[int] = []
+        _C.ChunkCounts().add_files([path, path, path], "gpt4", threads, seen.append)
+        assert seen == sorted(seen)
+        assert 0 < seen[-1] <= 3 * path.stat().st_size
+
+        def stop(n_bytes: int) -> None:
+            raise ZeroDivisionError("enough")
+
+        with pytest.raises(ZeroDivisionError, match="enough"):
+            _C.ChunkCounts().add_files([path, path, path], "gpt4", threads, stop)
+
+
+def test_a_child_of_a_fork_goes_on_with_its_own_copy(tmp_path):
+    counts = _C.ChunkCounts(1, tmp_path)
+    counts.add_texts([prose(20_000)], "gpt2", 2)
+    expected = slow_counts([prose(20_000)], "gpt2")
+    child = os.fork()
+    if child == 0:
+        try:
+            counts.add_texts(["more"], "gpt2", 2)
+            os._exit(counts.items() != [*expected, (b"more", 1)])
+        finally:
+            os._exit(2)
+    assert counts.items() == expected  # both read the same files at the same time
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -84,11 +84,41 @@ def test_training_stops_when_no_pair_is_frequent_enough():
     assert bpe.train({b"ab": 1}, 0) == ([], [])
 
 
-@given(words, st.sampled_from(bpe.TIES), st.integers(1, 3), st.integers(0, 12))
-def test_the_faster_trainer_learns_the_same(chunks, ties, min_frequency, n_merges):
+@given(
+    words,
+    st.sampled_from(bpe.TIES),
+    st.integers(1, 3),
+    st.integers(0, 12),
+    st.none() | st.integers(1, 5),
+    st.integers(0, 6),
+)
+def test_the_faster_trainer_learns_the_same(
+    chunks, ties, min_frequency, n_merges, max_token_length, n_known
+):
     chunks.pop(b"", None)
-    plain = bpe.train_plainly(chunks, n_merges, ties=ties, min_frequency=min_frequency)
-    assert bpe.train(chunks, n_merges, ties=ties, min_frequency=min_frequency) == plain
+    rows, _ = bpe.train({b"abba ab": 2, b"bbb": 1}, n_known)
+    rules = {
+        "ties": ties,
+        "min_frequency": min_frequency,
+        "max_token_length": max_token_length,
+        "known": [(left, right) for left, right, _ in rows],
+    }
+    plain = bpe.train_plainly(chunks, n_merges, **rules)
+    assert bpe.train(chunks, n_merges, **rules) == plain
+
+
+def test_no_token_is_longer_than_allowed():
+    merges, _ = bpe.train({b"abcab": 3}, 20, max_token_length=3)
+    assert max(map(len, bpe.tokens_of(merges))) == 3
+    assert bpe.train({b"abcdabcd": 3}, 20, max_token_length=1) == ([], [])
+
+
+@given(words, st.sampled_from(bpe.TIES), st.integers(0, 6))
+def test_training_on_from_a_part_is_training_at_once(chunks, ties, n_known):
+    chunks.pop(b"", None)
+    whole = bpe.train_plainly(chunks, 12, ties=ties)
+    known = [(left, right) for left, right, _ in whole[0][:n_known]]
+    assert bpe.train_plainly(chunks, 12, ties=ties, known=known) == whole
 
 
 @pytest.mark.parametrize("ties", bpe.TIES)

@@ -1,6 +1,8 @@
 """What training learns: the same as the reference, rustbpe and Hugging Face, and in any order."""
 
+import copy
 import json
+import os
 import threading
 
 import numpy as np
@@ -132,6 +134,112 @@ def test_counts_beyond_32_bits_are_exact():
     assert tok.token_byte_values()[256] == b"cd"
 
 
+def test_counts_near_the_largest_sum_are_exact():
+    most = (2**62 - 1) // 4
+    tok = Tokenizer.train_from_counts({b"abab": most - 1, b"cd": 2}, 260)
+    assert tok.merge_counts.tolist() == [2 * (most - 1), most - 1, 2]
+
+
+@pytest.mark.parametrize("ties", ["smallest_pair", "huggingface"])
+def test_the_order_of_the_texts_changes_nothing_where_ties_do_not_depend_on_it(library_text, ties):
+    texts = [library_text[i : i + 10_007] for i in range(0, 500_000, 10_007)]
+    forward = Tokenizer.train(texts, 700, ties=ties)
+    assert Tokenizer.train(texts[::-1], 700, ties=ties) == forward
+    assert Tokenizer.train(texts[20:] + texts[:20], 700, ties=ties, memory_bytes=1) == forward
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(st.text("ab\n ", min_size=1, max_size=7).map(str.encode), st.integers(1, 9)),
+    st.sampled_from(bpe.TIES),
+    st.integers(1, 9),
+    st.integers(0, 8),
+)
+def test_longest_tokens_and_known_merges_are_the_reference_s(counts, ties, longest, n_known):
+    known, _ = bpe.train({b"ba ab": 3, b"aaa": 2}, n_known)
+    base = Tokenizer.train_from_counts({b"ba ab": 3, b"aaa": 2}, 256 + n_known)
+    tok = Tokenizer.train_from_counts(counts, 280, ties=ties, max_token_length=longest, extend=base)
+    merges, pair_counts = bpe.train_plainly(
+        counts,
+        24,
+        ties=ties,
+        max_token_length=longest,
+        known=[(left, right) for left, right, _ in known],
+    )
+    assert tok.merges.tolist() == [list(row) for row in merges]
+    assert tok.merge_counts.tolist() == pair_counts
+
+
+@pytest.mark.parametrize("ties", bpe.TIES)
+def test_training_on_from_a_part_is_training_at_once(mixed_text, ties):
+    whole = Tokenizer.train([mixed_text], 600, ties=ties)
+    part = Tokenizer.train([mixed_text], 400, ties=ties)
+    extended = Tokenizer.train([mixed_text], 600, ties=ties, extend=part)
+    assert extended == whole
+    assert extended.merge_counts.tolist() == whole.merge_counts.tolist()
+    assert extended.truncate(400) == part
+
+
+def test_an_extended_tokenizer_keeps_every_id(tmp_path, mixed_text):
+    base = Tokenizer.train(["low lower lowest " * 9], 270, pattern="gpt2", special_tokens=["<e>"])
+    tok = Tokenizer.train([mixed_text], 400, special_tokens=["<e>", "<f>"], extend=base)
+    assert tok.pattern == "gpt2"
+    assert tok.token_byte_values()[: base.n_vocab] == base.token_byte_values()
+    assert tok.merges[: len(base.merges)].tolist() == base.merges.tolist()
+    assert tok.special_tokens == {"<e>": base.special_tokens["<e>"], "<f>": 399}
+    assert tok.decode(tok.encode(mixed_text + "<e>", allowed_special="all")) == mixed_text + "<e>"
+    tok.save(tmp_path / "tok.json")
+    assert Tokenizer.load(tmp_path / "tok.json") == tok
+    assert copy.deepcopy(tok) == tok  # as pickling does it
+    with pytest.raises(
+        ValueError, match="pattern: expected that of the tokenizer to extend, 'gpt2'"
+    ):
+        Tokenizer.train(["text"], 400, pattern="gpt4", extend=base)
+    with pytest.raises(ValueError, match=f"whole number from {base.n_vocab} .* ids to extend"):
+        Tokenizer.train(["text"], base.n_vocab - 1, extend=base)
+
+
+def test_gpt2_s_vocabulary_can_be_extended_and_tiktoken_s_ranks_cannot(data_file, mixed_text):
+    ranks = Tokenizer.from_tiktoken(data_file("bpe/r50k_base.tiktoken"), "gpt2")
+    with pytest.raises(ValueError, match="extend: expected a tokenizer made of merges"):
+        Tokenizer.train(["text"], 60_000, extend=ranks)
+    base = Tokenizer.from_gpt2(data_file("bpe/vocab.bpe"), data_file("bpe/encoder.json"))
+    hindi = "क्षमा ज्ञान का मान " * 50
+    tok = Tokenizer.train([hindi], base.n_vocab + 30, extend=base)
+    assert tok.n_vocab > base.n_vocab
+    assert len(tok.encode(hindi)) < len(base.encode(hindi))
+    assert tok.decode(tok.encode(hindi + mixed_text)) == hindi + mixed_text
+    assert tok.encode("English stays") == base.encode("English stays")
+
+
+def test_progress_counts_then_merges_and_may_end_the_training(tmp_path, library_text):
+    path = tmp_path / "text.txt"
+    path.write_text(library_text * 4, encoding="utf-8")
+    told = []
+    Tokenizer.train_files([path], 20_000, progress=lambda *given: told.append(given))
+    stages = [stage for stage, _, _ in told]
+    assert stages == sorted(stages)  # "counting" before "merging"
+    assert {total for stage, _, total in told if stage == "counting"} <= {path.stat().st_size}
+    assert {total for stage, _, total in told if stage == "merging"} <= {20_000 - 256}
+
+    def enough(stage, done, total):
+        raise ZeroDivisionError("enough")
+
+    with pytest.raises(ZeroDivisionError, match="enough"):
+        Tokenizer.train_files([path] * 4, 20_000, progress=enough)
+
+
+def test_a_child_of_a_fork_trains_as_its_parent_does(mixed_text):
+    expected = Tokenizer.train([mixed_text], 500, threads=2)
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(Tokenizer.train([mixed_text], 500, threads=2) != expected)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_truncating_is_training_for_less(mixed_text):
     big = Tokenizer.train([mixed_text], 600, special_tokens=["<|e|>", "<|f|>"])
     small = Tokenizer.train([mixed_text], 450, special_tokens=["<|e|>", "<|f|>"])
@@ -177,7 +285,7 @@ def test_eight_threads_may_use_one_tokenizer(trained, mixed_text):
         ({"vocab_size": 300.0}, r"vocab_size: .* got 300\.0"),
         ({"pattern": "gtp4"}, "expected one of gpt2, gpt4, gpt4o, indic-math, none or a regular"),
         ({"pattern": "(a"}, "is no regular expression: missing"),
-        ({"pattern": None}, "pattern: expected a name or a regular expression, got None"),
+        ({"pattern": 5}, "pattern: expected a name or a regular expression, got 5"),
         ({"base": "codepoints"}, "base: expected \"bytes\", .* got 'codepoints'"),
         ({"ties": "random"}, "ties: expected one of smallest_pair, huggingface, first_seen"),
         ({"special_tokens": "<x>"}, r"special_tokens: .* one text; pass \['<x>'\]"),
@@ -185,6 +293,16 @@ def test_eight_threads_may_use_one_tokenizer(trained, mixed_text):
         ({"special_tokens": [""]}, "special_tokens: expected names, got ''"),
         ({"special_tokens": ["\ud800"]}, "is not Unicode text"),
         ({"min_frequency": 0}, "min_frequency: expected a whole number from 1, got 0"),
+        (
+            {"max_token_length": 0},
+            "max_token_length: expected a whole number of bytes from 1, .* 0",
+        ),
+        ({"extend": "gpt2"}, "extend: expected a Tokenizer or None, got 'gpt2'"),
+        (
+            {"memory_bytes": 0},
+            "memory_bytes: expected a whole number of bytes from 1, or None, got",
+        ),
+        ({"progress": 3}, "progress: expected a function, got 3"),
         ({"threads": 0}, "threads: expected a whole number from 1, or None, got 0"),
     ],
 )

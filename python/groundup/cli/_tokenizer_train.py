@@ -1,86 +1,86 @@
-"""`groundup tokenizer train`."""
+"""`groundup tokenizer train` and `groundup tokenizer count`."""
 
 import errno
 import json as json_format
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from groundup.cli._tokenizer_files import text_files
+from groundup.cli._tokenizer_files import open_any, text_files
+
+if TYPE_CHECKING:
+    from groundup.tokenizer.counts import ChunkCounts, ProgressCallback
 
 
 def train(
-    text: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    text: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
     /,
     *,
+    counts: tuple[Path, ...] = (),
     out: Path = Path("tokenizer.json"),
     vocab_size: int = 32768,
-    pattern: str = "gpt4",
+    pattern: str | None = None,
     special: tuple[str, ...] = ("<|endoftext|>",),
     min_frequency: int = 1,
+    max_token_length: int | None = None,
     ties: Literal["smallest_pair", "huggingface", "first_seen"] = "smallest_pair",
+    extend: str | None = None,
     threads: int | None = None,
+    memory: int = 1024,
     json: bool = False,
 ) -> int:
-    """Learn a vocabulary from text files.
+    """Learn a vocabulary from text files, or from the counts of `groundup tokenizer count`.
 
     Example: groundup tokenizer train book.txt articles/ --vocab-size 4096 --out tokenizer.json
 
     Args:
         text: UTF-8 text files, or folders of them
+        counts: count tables, instead of text or besides it
         out: file to write
         vocab_size: number of ids: 256 bytes, the merges and the special tokens
-        pattern: how text is cut before merging: gpt2, gpt4, gpt4o, indic-math, none, or a regex
+        pattern: how text is cut before merging: gpt2, gpt4, gpt4o, indic-math, none, or a regex; \
+by default gpt4, or that of the counts or of the tokenizer to extend
         special: names of special tokens
         min_frequency: least number of times that a pair must occur to be merged
+        max_token_length: longest token, in bytes
         ties: which of equally frequent pairs is merged first
+        extend: a tokenizer's file to train on from: its ids stay, new tokens follow
         threads: threads to count on; by default one per core
+        memory: MB for counting; what passes it goes to temporary files
         json: print the result as one line of JSON
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from groundup.tokenizer import Tokenizer
 
-    if not text:
+    if not text and not counts:
         raise ValueError("text: expected at least one file or folder; name a UTF-8 text file")
     _check_writable(out)  # before the work that would be lost
-    files = [file for path in text for file in text_files(path)]
-    n_bytes = sum(file.stat().st_size for file in files)
-    if n_bytes == 0 and all(file.is_file() for file in files):  # a pipe's size is unknown
-        raise ValueError(
-            f"text: expected text to learn from, but {' '.join(map(str, text))} holds none; name "
-            "files that are not empty"
-        )
-    console = Console(stderr=True)
+    known = None if extend is None else open_any(extend)
+    if pattern is None and known is not None:
+        pattern = known.pattern
     begin = time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("counting", total=n_bytes)
-
-        def counted() -> Iterator[Path]:
-            for file in files:
-                yield file
-                bar.advance(task, file.stat().st_size)
-            bar.update(task, description="merging", total=None)
-
-        tok = Tokenizer.train_files(
-            counted(),
+    with _progress() as told:
+        counted, files, n_bytes = _counted(text, counts, pattern, threads, memory, told)
+        tok = Tokenizer.train_from_counts(
+            counted,
             vocab_size,
             pattern=pattern,
             special_tokens=special,
             min_frequency=min_frequency,
+            max_token_length=max_token_length,
             ties=ties,
+            extend=known,
             threads=threads,
+            progress=told,
         )
     elapsed_seconds = time.perf_counter() - begin
     tok.save(out)
     if json:
-        told = {
+        result = {
             "file": str(out),
             "n_vocab": tok.n_vocab,
             "n_merges": len(tok.merges),
@@ -88,18 +88,118 @@ def train(
             "n_bytes": n_bytes,
             "elapsed_seconds": elapsed_seconds,
         }
-        print(json_format.dumps(told))
-    rate = n_bytes / 1e6 / max(elapsed_seconds, 1e-9)
-    _tell(
-        f"{out}: {tok.n_vocab:,} ids from {n_bytes / 1e6:.2f} MB in {len(files)} file"
-        f"{'s' if len(files) > 1 else ''}, "
-        f"{elapsed_seconds:.2f} s ({rate:.1f} MB/s)."
-    )
+        print(json_format.dumps(result))
+    _tell(f"{out}: {tok.n_vocab:,} ids from {_amount(n_bytes, files, elapsed_seconds)}.")
     if tok.n_vocab < vocab_size:
         _tell(
             f"That is fewer than {vocab_size:,}: no pair that occurs {min_frequency} times is left."
         )
     return 0
+
+
+def count(
+    text: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    counts: tuple[Path, ...] = (),
+    out: Path = Path("counts.table"),
+    pattern: str | None = None,
+    threads: int | None = None,
+    memory: int = 1024,
+    json: bool = False,
+) -> int:
+    """Count the chunks of text files into a table, which `train --counts` learns from.
+
+    Several machines count, one merges their tables and trains.
+
+    Example: groundup tokenizer count articles/ --pattern gpt4 --out articles.table
+
+    Args:
+        text: UTF-8 text files, or folders of them
+        counts: count tables to add to them, of the same pattern
+        out: the table to write
+        pattern: how text is cut: gpt2, gpt4, gpt4o, indic-math, none, or a regex; by default \
+gpt4, or that of the tables
+        threads: threads to count on; by default one per core
+        memory: MB for counting; what passes it goes to temporary files
+        json: print the result as one line of JSON
+    """
+    if not text and not counts:
+        raise ValueError("text: expected at least one file or folder; name a UTF-8 text file")
+    _check_writable(out)
+    begin = time.perf_counter()
+    with _progress() as told:
+        counted, files, n_bytes = _counted(text, counts, pattern, threads, memory, told)
+        counted.save(out)
+    elapsed_seconds = time.perf_counter() - begin
+    if json:
+        result = {
+            "file": str(out),
+            "pattern": counted.pattern,
+            "n_chunks": counted.n_chunks,
+            "n_distinct": len(counted),
+            "n_files": len(files),
+            "n_bytes": n_bytes,
+            "elapsed_seconds": elapsed_seconds,
+        }
+        print(json_format.dumps(result))
+    _tell(
+        f"{out}: {len(counted):,} distinct chunks from {_amount(n_bytes, files, elapsed_seconds)}."
+    )
+    return 0
+
+
+def _counted(
+    text: Iterable[Path],
+    tables: Iterable[Path],
+    pattern: str | None,
+    threads: int | None,
+    memory: int,
+    told: "ProgressCallback",
+) -> tuple["ChunkCounts", list[Path], int]:
+    """The counts, the files of text, and how many bytes of text were counted here and before."""
+    from groundup.tokenizer.counts import ChunkCounts
+    from groundup.tokenizer.training import DEFAULT_PATTERN
+
+    if memory < 1:
+        raise ValueError(f"memory: expected a number of MB from 1, got {memory}")
+    tables = list(tables)
+    if pattern is None:
+        pattern = ChunkCounts.load_pattern(tables[0]) if tables else DEFAULT_PATTERN
+    counted = ChunkCounts(pattern, threads=threads, memory_bytes=memory * 10**6)
+    for table in tables:
+        counted.add_table(table)
+    files = [file for path in text for file in text_files(path)]
+    counted.add_files(files, progress=told)
+    if counted.n_bytes == 0:
+        named = " ".join(map(str, [*text, *tables]))
+        raise ValueError(
+            f"text: expected text to learn from, but {named} holds none; name files that are not "
+            "empty"
+        )
+    return counted, files, counted.n_bytes
+
+
+@contextmanager
+def _progress() -> "Iterator[ProgressCallback]":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("counting", total=None)
+
+        def told(stage: str, done: int, total: int | None) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield told
+
+
+def _amount(n_bytes: int, files: list[Path], elapsed_seconds: float) -> str:
+    rate = n_bytes / 1e6 / max(elapsed_seconds, 1e-9)
+    of_files = f" in {len(files)} file{'s' if len(files) > 1 else ''}" if files else ""
+    return f"{n_bytes / 1e6:.2f} MB{of_files}, {elapsed_seconds:.2f} s ({rate:.1f} MB/s)"
 
 
 def _check_writable(out: Path) -> None:

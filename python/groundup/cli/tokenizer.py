@@ -11,13 +11,14 @@ import tyro
 from groundup.cli._command import run
 from groundup.cli._tokenizer_compare import compare
 from groundup.cli._tokenizer_files import open_any
-from groundup.cli._tokenizer_train import train
+from groundup.cli._tokenizer_train import count, train
 
 
 def main(args: list[str]) -> int:
     """`groundup tokenizer`."""
     commands: dict[str, Callable[..., Any]] = {
         "train": train,
+        "count": count,
         "encode": encode,
         "decode": decode,
         "explain": explain,

@@ -95,11 +95,16 @@ def train_plainly(
     *,
     ties: str = "smallest_pair",
     min_frequency: int = 1,
+    max_token_length: int | None = None,
+    known: Sequence[Pair] = (),
 ) -> tuple[list[Merge], list[int]]:
     """Learn `n_merges` merges: the definition, word for word.
 
-    chunks   each distinct chunk and how often it occurs, in order of first occurrence
-    returns  the merges in rank order, and the count of each pair when it was merged
+    chunks            each distinct chunk and how often it occurs, in order of first occurrence
+    max_token_length  in bytes; a pair that would make a longer token is passed over
+    known             pairs that are merged first, as they stand: the merges of a vocabulary
+                      to train on from, counted among the `n_merges`
+    returns           the merges in rank order, and the count of each pair when it was merged
 
     Stops early when no pair is left that occurs `min_frequency` times. Every step counts
     everything again: O(text) for each merge.
@@ -109,19 +114,31 @@ def train_plainly(
     """
     words = [list(chunk) for chunk in chunks]
     order = _tie_order(ties)
+    lengths = [1] * N_BYTES
     merges: list[Merge] = []
     counts: list[int] = []
     while len(merges) < n_merges:
         stats: dict[Pair, int] = {}
         for word, weight in zip(words, chunks.values(), strict=True):
             get_stats(word, stats, weight)
-        count = max(stats.values(), default=0)
-        if count < max(min_frequency, 1):
-            break
-        best = [pair for pair in stats if stats[pair] == count]
-        pair = best[0] if ties == "first_seen" else min(best, key=order)
+        if len(merges) < len(known):
+            pair = known[len(merges)]
+            count = stats.get(pair, 0)
+        else:
+            if max_token_length is not None:
+                stats = {
+                    (left, right): count
+                    for (left, right), count in stats.items()
+                    if lengths[left] + lengths[right] <= max_token_length
+                }
+            count = max(stats.values(), default=0)
+            if count < max(min_frequency, 1):
+                break
+            best = [pair for pair in stats if stats[pair] == count]
+            pair = best[0] if ties == "first_seen" else min(best, key=order)
         new = N_BYTES + len(merges)
         words = [merge(word, pair, new) for word in words]
+        lengths.append(lengths[pair[0]] + lengths[pair[1]])
         merges.append((*pair, new))
         counts.append(count)
     return merges, counts
@@ -206,6 +223,8 @@ def train(
     *,
     ties: str = "smallest_pair",
     min_frequency: int = 1,
+    max_token_length: int | None = None,
+    known: Sequence[Pair] = (),
 ) -> tuple[list[Merge], list[int]]:
     """What `train_plainly` returns, in a fraction of its time.
 
@@ -230,15 +249,29 @@ def train(
         raise AssertionError(f"the pair {pair} is counted but held by no chunk")
 
     order = first_place if ties == "first_seen" else _tie_order(ties)
+    lengths = [1] * N_BYTES
+
+    def short_enough() -> dict[Pair, int]:
+        if max_token_length is None:
+            return stats
+        length = {pair: lengths[pair[0]] + lengths[pair[1]] for pair in stats}
+        return {pair: n for pair, n in stats.items() if length[pair] <= max_token_length}
+
     merges: list[Merge] = []
     counts: list[int] = []
     while len(merges) < n_merges:
-        count = max(stats.values(), default=0)
-        if count < max(min_frequency, 1):
-            break
-        pair = min((pair for pair in stats if stats[pair] == count), key=order)
+        if len(merges) < len(known):
+            pair = known[len(merges)]
+            count = stats.get(pair, 0)
+        else:
+            allowed = short_enough()
+            count = max(allowed.values(), default=0)
+            if count < max(min_frequency, 1):
+                break
+            pair = min((pair for pair, n in allowed.items() if n == count), key=order)
         new = N_BYTES + len(merges)
-        for index in holders.pop(pair):
+        lengths.append(lengths[pair[0]] + lengths[pair[1]])
+        for index in holders.pop(pair, ()):
             word = words[index]
             for held, times in get_stats(word).items():
                 stats[held] -= times * weights[index]

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from groundup.tokenizer.counts import threads_or_default
 from groundup.tokenizer.decoding import offsets_of
 from groundup.tokenizer.encoders import Ids
 from groundup.tokenizer.engine import without_surrogates
 from groundup.tokenizer.parts import Parts
 from groundup.tokenizer.specials import AllowedSpecial, DisallowedSpecial
 from groundup.tokenizer.stream import encodable_parts
-from groundup.tokenizer.training import threads_or_default
 
 
 class Encodes(Parts):

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from groundup.tokenizer import explain as explaining
+from groundup.tokenizer.counts import threads_or_default
 from groundup.tokenizer.encoding import Encodes
 from groundup.tokenizer.engine import without_surrogates
 from groundup.tokenizer.exchange import Exchange
 from groundup.tokenizer.stream import StreamDecoder
 from groundup.tokenizer.trainable import Trainable
-from groundup.tokenizer.training import threads_or_default
 from groundup.tokenizer.vocabulary import Merges, Vocabulary, truncated
 
 END_OF_TEXT = "<|endoftext|>"

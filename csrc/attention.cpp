@@ -81,8 +81,18 @@ void drop_weights(const Dropout& dropout, const QueryBlock& block, const Piece& 
 }
 
 template <class T>
+GROUNDUP_INLINE void fetch_inputs(const NextHead& next, const Piece& piece) {
+  const Attention& job = next.job;
+  const int64_t h = next.head, key_head = h / (job.n_heads / job.n_key_heads);
+  fetch<For::reading, T>(job.query, job.query_strides, h, piece, job.n_queries, job.width);
+  fetch<For::reading, T>(job.key, job.key_strides, key_head, piece, job.n_keys, job.width);
+  fetch<For::reading, T>(job.value, job.value_strides, key_head, piece, job.n_keys,
+                         job.value_width);
+}
+
+template <class T>
 void forward_block(const Attention& job, int64_t h, const QueryBlock& block,
-                   const ForwardSpace& space) {
+                   const ForwardSpace& space, const NextHead& next) {
   const int64_t key_head = h / (job.n_heads / job.n_key_heads);
   const Dropout dropout(job, job.first_head + h);
   to_columns(row_of<T>(job.query, job.query_strides, h, block.first), job.query_strides.row,
@@ -91,6 +101,7 @@ void forward_block(const Attention& job, int64_t h, const QueryBlock& block,
   for (int64_t i = 0; i < kQueries; ++i) space.largest[i] = -kInfinity, space.sum[i] = 0;
 
   for_each_piece(job, block, [&](const Piece& piece) {
+    if (next.is_known) fetch_inputs<T>(next, piece);
     const int64_t lanes = piece.begin * kLanes, n_vectors = piece.end - piece.begin;
     const Rows key = float_rows(row_of<T>(job.key, job.key_strides, key_head, piece.first),
                                 job.key_strides.row, piece.n, job.width, space.key);
@@ -155,7 +166,8 @@ void forward(const Attention& job) {
       const Attention one = entry(job, b);
       // The long blocks first, so that no thread is left with one at the end.
       forward_block<T>(one, own_task / n_blocks,
-                       QueryBlock(one, live_rows(one), n_blocks - 1 - own_task % n_blocks), own);
+                       QueryBlock(one, live_rows(one), n_blocks - 1 - own_task % n_blocks), own,
+                       NextHead(job, task, n_tasks));
     }
 #pragma omp for schedule(static) nowait
     for (int64_t head = 0; head < n_heads; ++head)

@@ -89,9 +89,26 @@ void row_sums(const float* dout_columns, const float* out_columns, int64_t value
   }
 }
 
+// What this head writes, at the end of its work, and what the next one reads.
+template <class T>
+GROUNDUP_INLINE void fetch_ahead(const Attention& job, int64_t h, const NextHead& next,
+                                 const Piece& piece) {
+  fetch<For::writing, T>(job.dquery, job.dquery_strides, h, piece, job.n_queries, job.width);
+  fetch<For::writing, T>(job.dkey, job.dkey_strides, h, piece, job.n_keys, job.width);
+  fetch<For::writing, T>(job.dvalue, job.dvalue_strides, h, piece, job.n_keys, job.value_width);
+  const Attention& to = next.job;
+  h = next.head;
+  fetch<For::reading, T>(to.query, to.query_strides, h, piece, to.n_queries, to.width);
+  fetch<For::reading, T>(to.key, to.key_strides, h, piece, to.n_keys, to.width);
+  fetch<For::reading, T>(to.value, to.value_strides, h, piece, to.n_keys, to.value_width);
+  fetch<For::reading, T>(to.out, to.out_strides, h, piece, to.n_queries, to.value_width);
+  fetch<For::reading, T>(to.dout, to.dout_strides, h, piece, to.n_queries, to.value_width);
+}
+
 template <class T>
 void backward_block(const Attention& job, int64_t h, const QueryBlock& block, const Rows& key,
-                    const Rows& value, const BackwardSpace& space, const Gathered& gathered) {
+                    const Rows& value, const BackwardSpace& space, const Gathered& gathered,
+                    const NextHead& next) {
   const int64_t width = job.width, value_width = job.value_width;
   const int64_t key_stride = padded(width), value_stride = padded(value_width);
   const Dropout dropout(job, job.first_head + h);
@@ -114,6 +131,7 @@ void backward_block(const Attention& job, int64_t h, const QueryBlock& block, co
   __builtin_memset(space.dquery, 0, width * kQueries * sizeof(float));
 
   for_each_piece(job, block, [&](const Piece& piece) {
+    if (next.is_known) fetch_ahead<T>(job, h, next, piece);
     const int64_t lanes = piece.begin * kLanes, n_vectors = piece.end - piece.begin;
     const int64_t n_queries = smaller(block.n, piece.end * kLanes) - lanes;
     const float* key_rows = key.first + piece.first * key.stride;
@@ -149,7 +167,7 @@ void backward_block(const Attention& job, int64_t h, const QueryBlock& block, co
 // Part `part` of a key head of an entry.
 template <class T>
 void backward_unit(const Attention& job, int64_t key_head, int64_t part, int64_t n_parts,
-                   const BackwardSpace& space, const Gathered& gathered) {
+                   const BackwardSpace& space, const Gathered& gathered, const NextHead& next) {
   const LiveRows rows = live_rows(job);
   const int64_t group = job.n_heads / job.n_key_heads, n_blocks = rows.n_blocks();
   const Rows key = float_rows(row_of<T>(job.key, job.key_strides, key_head, 0), job.key_strides.row,
@@ -161,7 +179,7 @@ void backward_unit(const Attention& job, int64_t key_head, int64_t part, int64_t
   // Every n_parts-th block: the late ones, which see more keys, are spread over the parts.
   for (int64_t index = part; index < group * n_blocks; index += n_parts)
     backward_block<T>(job, key_head * group + index / n_blocks,
-                      QueryBlock(job, rows, index % n_blocks), key, value, space, gathered);
+                      QueryBlock(job, rows, index % n_blocks), key, value, space, gathered, next);
 }
 
 template <class T>
@@ -220,7 +238,9 @@ void backward(const Attention& job) {
       const int64_t head = unit / n_parts, key_head = head % job.n_key_heads;
       const Attention one = entry(job, head / job.n_key_heads);
       float* buffer = buffers + (n_parts == 1 ? thread_number() : unit) * units.buffer;
-      backward_unit<T>(one, key_head, unit % n_parts, n_parts, own, Gathered(one, buffer));
+      // Units are heads, in the order of forward's tasks, where no query heads share a key head.
+      const NextHead next(job, unit, n_parts == 1 && job.n_heads == job.n_key_heads ? n_units : 0);
+      backward_unit<T>(one, key_head, unit % n_parts, n_parts, own, Gathered(one, buffer), next);
       if (n_parts == 1) write_keys<T>(one, units, key_head, buffer, 0, one.n_keys);
     }
     if (n_parts > 1) {

@@ -79,6 +79,37 @@ const T* row_of(const void* base, const Strides& strides, int64_t h, int64_t row
   return (const T*)base + h * strides.head + row * strides.row;
 }
 
+// The head that a thread comes to next, in all likelihood: tasks are handed out in order. Only
+// where heads are one block each; a longer one has work enough to hide its own rows behind.
+struct NextHead {
+  Attention job;  // its entry
+  int64_t head;
+  bool is_known;
+
+  NextHead(const Attention& all, int64_t task, int64_t n_tasks)
+      : is_known(all.blocks_before[all.n_batch] <= all.n_batch && task + all.n_threads < n_tasks) {
+    if (!is_known) return;
+    const int64_t block = (task + all.n_threads) / all.n_heads;
+    job = entry(all, entry_of_block(all, block));
+    head = (task + all.n_threads) % all.n_heads;
+  }
+};
+
+// Asks for the rows of `piece`, or as many as there are, long before they are used. Heads that come
+// out of one product lie a row in a page, where the hardware does not fetch ahead by itself.
+// Inlined into what computes: to the compiler, a function that does nothing else does nothing.
+enum class For { reading, writing };
+template <For kFor, class T>
+GROUNDUP_INLINE void fetch(const void* base, const Strides& strides, int64_t h, const Piece& piece,
+                           int64_t n_rows, int64_t width) {
+  const int64_t last = smaller(piece.first + piece.n, n_rows);
+  for (int64_t r = piece.first; r < last; ++r) {
+    const char* row = (const char*)row_of<T>(base, strides, h, r);
+    for (int64_t at = 0; at < width * (int64_t)sizeof(T); at += 64)
+      __builtin_prefetch(row + at, kFor == For::writing, 2);
+  }
+}
+
 // Rows in float: where they are, or converted into `space`.
 struct Rows {
   const float* first;

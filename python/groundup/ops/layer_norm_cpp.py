@@ -60,6 +60,8 @@ def _pointer(name: str, tensor: Tensor | None) -> int:
 
 
 def _contiguous_like(tensor: Tensor) -> Tensor:
+    if tensor.is_contiguous():  # the short call takes half the time
+        return torch.empty_like(tensor)
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
@@ -121,9 +123,8 @@ def differentiate(
     drows, dstride = _rows(doutput, n_columns)
     statistics = statistics.contiguous()
     dinput = _contiguous_like(input) if wanted[0] else input.new_empty((0,))
-    dweight, dbias = (
-        input.new_empty((n_columns if asked else 0,), dtype=torch.float32) for asked in wanted[1:]
-    )
+    dweight = _empty_sum(wanted[1], weight, input, n_columns)
+    dbias = _empty_sum(wanted[2], bias, input, n_columns)
     factor = _float32(weight)
     added, added_stride = (None, 0) if dsum is None else _rows(dsum, n_columns)
     core.layer_norm_backward_cpu(
@@ -149,10 +150,17 @@ def differentiate(
     return dinput, dweight, dbias
 
 
+def _empty_sum(asked: bool, like: Tensor | None, input: Tensor, n_columns: int) -> Tensor:
+    """float32, n_columns elements, or none where the sum is not asked for."""
+    if asked and like is not None and like.dtype is torch.float32 and like.is_contiguous():
+        return torch.empty_like(like)
+    return input.new_empty((n_columns if asked else 0,), dtype=torch.float32)
+
+
 def _placed_like(total: Tensor, like: Tensor) -> Tensor:
-    if like.dim() != 1:
-        total = total.view(like.shape)
-    return total if like.dtype is torch.float32 else total.to(like.dtype)
+    if total.dtype is like.dtype and total.shape == like.shape:
+        return total
+    return total.view(like.shape).to(like.dtype)
 
 
 class _LayerNorm(torch.autograd.Function):

@@ -83,14 +83,13 @@ def _gelu_tanh(self: nn.Module, input: Tensor) -> Tensor:
 
 
 def attention(self: Any, x: Tensor) -> Tensor:
-    # (B, T, 3C) -> three (B, H, T, D) views; the op takes any strides. Not unflatten: its super()
-    # cannot be traced under the Redirect of a module above.
-    heads = self.c_attn(x).view(*x.shape[:2], 3, self.n_head, -1)
-    query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
+    # (B, T, 3C) -> (B, T, 3, H, D), a view. Not unflatten: its super() cannot be traced under the
+    # Redirect of a module above.
+    qkv = self.c_attn(x).view(*x.shape[:2], 3, self.n_head, -1)
     dropout = self.attn_dropout
     dropout_p = dropout.p if dropout.training and type(dropout) is nn.Dropout else 0.0
-    mixed = gu.causal_attention(query, key, value, dropout_p=dropout_p)
-    out: Tensor = self.resid_dropout(self.c_proj(mixed.transpose(1, 2).flatten(2)))
+    mixed = gu.causal_attention_qkvpacked(qkv, dropout_p=dropout_p)
+    out: Tensor = self.resid_dropout(self.c_proj(mixed.flatten(2)))
     return out
 
 

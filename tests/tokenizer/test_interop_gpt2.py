@@ -63,3 +63,14 @@ def test_what_the_files_do_not_tell_is_not_written(trained, tok, mixed_text, tmp
     with pytest.raises(ValueError, match="would make a byte of the special token '☃'"):
         named.to_gpt2(vocab, encoder)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_merge_of_what_nothing_makes_is_refused(files, tmp_path):
+    """A token whose own merge is gone looks like a special one."""
+    lines = files[0].read_text(encoding="utf-8").split("\n")
+    made = lines[1].replace(" ", "")
+    assert any(made in line.split() for line in lines[2:]), "a later merge builds on the first"
+    del lines[1]
+    (tmp_path / "vocab.bpe").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"encoder.json: merge \d+ joins or makes .* a special"):
+        Tokenizer.from_gpt2(tmp_path / "vocab.bpe", files[1])

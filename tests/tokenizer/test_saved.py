@@ -95,6 +95,10 @@ def test_saving_leaves_the_old_file_when_it_fails(trained, tmp_path):
         ({"special_tokens": {"<x>": 97}}, "id 97 is both the special token '<x>' and"),
         ({"special_tokens": {"<x>": -1}}, "expected the id of '<x>' from 0"),
         ({"special_tokens": {"<x>": 10**4000}}, "expected the id of '<x>' from 0"),
+        (
+            {"special_tokens": {"<x>": 1 << 21}},
+            "most ids to be tokens, but of 2097153 only 699 are",
+        ),
         ({"special_tokens": {"": 900}}, "a special token is empty"),
         ({"whole_chunks": 1}, "expected whole_chunks to be true or false, got 1"),
         ({"merges": None}, "expected merges to be a list, got None"),

@@ -58,6 +58,13 @@ def vocabulary_of_letters(
     if specials is None:
         made = set(products)
         specials = {n: i for n, i in checked_ids.items() if len(n) > 1 and n not in made}
+    for parts in (lefts, rights, products):
+        if not specials.keys().isdisjoint(parts):
+            number = next(n for n, part in enumerate(parts) if part in specials)
+            raise ValueError(
+                f"{source}: merge {number} joins or makes {parts[number]!r}, which is a special "
+                "token: none of its bytes, no merge's product, or an added token."
+            )
     tokens = [b""] * (1 + max(checked_ids.values(), default=-1))
     for name, i in checked_ids.items():
         if name in specials:

@@ -19,6 +19,7 @@ Merges = NDArray[np.uint32]  # (M, 3): left, right, new id, lowest rank first
 
 N_BYTES = 256
 MAX_IDS = 1 << 24
+FEW_IDS = 1 << 20  # that a vocabulary may have whatever it does with them
 MAX_TOKEN_BYTES = 1 << 28  # of all tokens together: merges of merges double with each row
 
 
@@ -72,6 +73,12 @@ def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
     tokens, merges, specials = vocabulary.tokens, vocabulary.merges, vocabulary.specials
     if vocabulary.n_ids > MAX_IDS:
         raise ValueError(f"{source}: expected ids below {MAX_IDS}, got {vocabulary.n_ids - 1}.")
+    n_known = len(tokens) - tokens.count(b"") + len(specials) + len(vocabulary.decode_only)
+    if vocabulary.n_ids > max(FEW_IDS, 4 * n_known):  # tables go by id
+        raise ValueError(
+            f"{source}: expected most ids to be tokens, but of {vocabulary.n_ids} only {n_known} "
+            "are; is one of them mistyped?"
+        )
     singles = [bytes([byte]) for byte in range(N_BYTES)]
     known = set(tokens[:N_BYTES])  # where they stand as a rule; looking at all is slow
     if missing := set(singles) - known and set(singles) - set(tokens):

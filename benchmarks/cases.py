@@ -46,6 +46,7 @@ class Case:
                 of the inputs where only they know
     found       sizes that only the inputs know, for the file
     memory      whether each contender's peak memory is measured too, in a process of its own
+    few_rounds  rounds for contenders that take many seconds, fewer than the others
     slow        only with --slow, for cases that take minutes
     """
 
@@ -57,10 +58,12 @@ class Case:
     amount: tuple[float | Callable[[Any], float], str] | None = None
     found: Callable[[Any], Mapping[str, int | str]] | None = None
     memory: bool = False
+    few_rounds: Mapping[str, int] = field(default_factory=dict)
     slow: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} ({', '.join(f'{key} {value}' for key, value in self.sizes.items())})"
+        sizes = ", ".join(f"{key} {value}" for key, value in self.sizes.items())
+        return f"{self.name} ({sizes})" if sizes else self.name
 
 
 @dataclass(frozen=True)

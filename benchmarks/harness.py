@@ -84,7 +84,10 @@ def measure(
             f"rounds: expected at least {LEAST_ROUNDS}, for a median to mean something, "
             f"got {rounds}"
         )
-    inputs = case.inputs()
+    try:
+        inputs = case.inputs()
+    except Unavailable as why:
+        return _record(case, {}, {"all": str(why)})
     contenders: dict[str, Contender] = {}
     absent: dict[str, str] = {}
     for name, setup in case.contenders.items():
@@ -94,7 +97,7 @@ def measure(
             absent[name] = str(why)
     if case.limit is not None:
         contenders[LIMIT] = ready(case.limit.setup, inputs)
-    timings = interleaved(contenders, rounds, progress=progress)
+    timings = interleaved(contenders, rounds, few_rounds=case.few_rounds, progress=progress)
     record = _record(case, timings, absent)
     if case.found is not None:
         record["sizes"] |= case.found(inputs)
@@ -134,11 +137,11 @@ def _record(case: Case, timings: dict[str, Timing], absent: dict[str, str]) -> d
     record: dict[str, Any] = {
         "case": case.name,
         "sizes": dict(case.sizes),
-        "rounds": len(next(iter(timings.values())).seconds),
+        "rounds": max((len(timing.seconds) for timing in timings.values()), default=0),
         "contenders": contenders,
         "absent": absent,
     }
-    if case.limit is not None:
+    if case.limit is not None and LIMIT in timings:
         least = timings[LIMIT].median * case.limit.share
         record["limit"] = {"name": case.limit.name, "median_s": least}
         record["limit"]["spread"] = round(timings[LIMIT].spread, 4)

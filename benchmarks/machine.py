@@ -34,7 +34,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-_PACKAGES = ("torch", "numpy", "tiktoken", "tokenizers", "rustbpe", "triton")
+_PACKAGES = (
+    *("torch", "numpy", "triton", "tiktoken", "tokenizers", "rustbpe", "sentencepiece"),
+    *("bpeasy", "fastokens", "ffbpe", "gigatoken", "kitoken"),
+)
 
 
 def _version(package: str) -> str | None:

@@ -18,6 +18,21 @@ from benchmarks.cases import ROOT, Case, Unavailable, ready
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _FORGET_PEAK = "5"
+_SAMPLED = ("RssAnon", "RssFile")
+_MAPPED_BYTES = 8 << 20
+# Prints the largest of each field, in KiB, once something comes on stdin.
+_WATCH = """
+import select, sys
+path, fields = f"/proc/{sys.argv[1]}/status", sys.argv[2:]
+most = dict.fromkeys(fields, 0)
+print(flush=True)
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    for line in open(path):
+        name = line.partition(":")[0]
+        if name in most:
+            most[name] = max(most[name], int(line.split()[1]))
+print(*most.values())
+"""
 
 
 def peak_bytes(op: str, case: Case, contender: str) -> int:
@@ -51,9 +66,22 @@ def _measure(op: str, which: str, name: str) -> int:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what inputs left free would hide what the work takes
     _CLEAR_REFS.write_text(_FORGET_PEAK)
-    before = _memory("VmRSS")
+    before = {field: _memory(field) for field in ("VmRSS", *_SAMPLED)}
+    watch = subprocess.Popen(
+        [sys.executable, "-c", _WATCH, str(os.getpid()), *_SAMPLED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert watch.stdout is not None
+    watch.stdout.readline()  # it watches
     contender.run()
-    return max(0, _memory("VmHWM") - before)
+    peak = _memory("VmHWM") - before["VmRSS"]
+    anonymous, of_files = map(int, watch.communicate(b"\n")[0].split())
+    # Pages of a file that is mapped are the system's, which takes them back when it likes: where
+    # there are such, what was sampled counts.
+    if of_files * 1024 - before["RssFile"] > _MAPPED_BYTES:
+        peak = anonymous * 1024 - before["RssAnon"]
+    return max(0, peak)
 
 
 if __name__ == "__main__":

@@ -28,4 +28,4 @@ def installed(package: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError:
-        raise Unavailable(f"{package} is not installed: pip install 'groundup[test]'") from None
+        raise Unavailable(f"{package} is not installed: pip install 'groundup[peers]'") from None

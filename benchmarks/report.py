@@ -32,8 +32,9 @@ def show(op: str, record: dict[str, Any], console: Console | None = None) -> Non
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in record["contenders"].items():
         faster = entry.get("groundup_is_faster_by")
+        rounds = len(entry["seconds"])
         table.add_row(
-            name,
+            name if rounds == record["rounds"] else f"{name} ({rounds} rounds)",
             readable_seconds(entry["median_s"]),
             f"{100 * entry['spread']:.0f}%",
             *([_rate(entry)] if rates else []),

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_a_record_holds_medians_ratios_rates_the_limit_and_who_was_absent() -> N
     assert limit["groundup_takes"] == pytest.approx(ours["median_s"] / limit["median_s"])
     assert record["absent"] == {"absent": "peer is not installed: pip install peer"}
     assert "limit" not in record["contenders"]
+
+
+def test_inputs_that_a_machine_lacks_are_said_and_nothing_is_timed() -> None:
+    def nothing() -> object:
+        raise Unavailable("the text is not in a folder of GROUNDUP_DATA")
+
+    record = harness.measure(replace(sleepless(), inputs=nothing), rounds=7)
+    assert record["contenders"] == {}
+    assert record["absent"] == {"all": "the text is not in a folder of GROUNDUP_DATA"}
 
 
 def test_a_results_file_says_on_what_it_was_measured_and_keeps_earlier_runs(

@@ -1,6 +1,7 @@
 """Turns, medians and spreads, checked on a clock that only the contenders move."""
 
 import gc
+from collections import Counter
 
 import pytest
 
@@ -112,3 +113,11 @@ def test_figures_are_read_at_a_glance() -> None:
         "0.50x",
         "10.0x",
     ]
+
+
+def test_slow_ones_get_fewer_rounds_and_no_call_that_is_not_timed():
+    calls: Counter[str] = Counter()
+    contenders = {name: Contender(lambda name=name: calls.update([name])) for name in ("a", "b")}
+    timings = interleaved(contenders, rounds=7, few_rounds={"b": 2}, least_seconds=0)
+    assert [len(timings[name].seconds) for name in ("a", "b")] == [7, 2]
+    assert calls["b"] == 2

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ def bench(
     /,
     rounds: int = 7,
     slow: bool = False,
+    peer_python: Path | None = None,
     names: Annotated[bool, tyro.conf.arg(name="list")] = False,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> int:
@@ -34,12 +36,18 @@ def bench(
         ops: which ops; without one, every op that has a benchmark.
         rounds: how often each contender is timed, at least 7.
         slow: the cases that take minutes too.
+        peer_python: an interpreter whose packages are measured as well, where an op has peers that
+            cannot be installed beside the others (bpe: tokenizers 1.0).
         names: name the ops that have a benchmark, and stop.
         as_json: print the records, one line an op, instead of tables.
     """
     root = checkout()
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+    if peer_python is not None:
+        if not os.access(peer_python, os.X_OK):
+            raise ValueError(f"peer_python: expected a Python interpreter, got {peer_python}")
+        os.environ["GROUNDUP_PEER_PYTHON"] = str(peer_python)
     harness = importlib.import_module("benchmarks.harness")
     report = importlib.import_module("benchmarks.report")
 

@@ -46,6 +46,7 @@ def interleaved(
     rounds: int = 7,
     *,
     least_seconds: float = 0.002,
+    few_rounds: Mapping[str, int] | None = None,
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Timing]:
@@ -54,14 +55,20 @@ def interleaved(
     rounds         how often each is timed, at least 1
     least_seconds  a call shorter than this is repeated within its round, so that the clock's own
                    grain does not show; a contender with a `prepare` is called once a round
+    few_rounds     how often some of them are timed instead, in the first rounds and without an
+                   untimed call: for those that take many seconds
     progress       called with the number of rounds done
 
     Returns seconds per call. The garbage collector rests meanwhile, as in `timeit`.
     """
     if rounds < 1 or not contenders:
         raise ValueError(f"interleaved: expected contenders and rounds >= 1, got {rounds} rounds")
+    few = few_rounds or {}
     names = list(contenders)
-    repeats = {name: _repeats(contenders[name], least_seconds, clock) for name in names}
+    repeats = {
+        name: 1 if name in few else _repeats(contenders[name], least_seconds, clock)
+        for name in names
+    }
     seconds: dict[str, list[float]] = {name: [] for name in names}
     enabled = gc.isenabled()
     gc.disable()
@@ -69,7 +76,8 @@ def interleaved(
         for done in range(rounds):
             shift = done % len(names)
             for name in names[shift:] + names[:shift]:
-                seconds[name].append(_timed(contenders[name], repeats[name], clock))
+                if done < few.get(name, rounds):
+                    seconds[name].append(_timed(contenders[name], repeats[name], clock))
             if progress is not None:
                 progress(done + 1)
     finally:

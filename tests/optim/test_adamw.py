@@ -209,6 +209,29 @@ def test_which_implementation_ran():
     assert log == [("adamw", "torch")] * 2
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: state.pop("exp_avg_sq"), "one has no exp_avg_sq; load a state_dict that"),
+        (
+            lambda state: state.update(exp_avg=torch.zeros(4, 4)),
+            r"state: expected exp_avg in its parameter's shape \(5, 3\), got \(4, 4\); load",
+        ),
+    ],
+)
+def test_a_state_that_is_not_the_parameters_is_refused(damage, message):
+    param = torch.nn.Parameter(torch.ones(5, 3))
+    param.grad = torch.ones(5, 3)
+    optimizer = gu.optim.AdamW([param])
+    optimizer.step()
+    saved, before = optimizer.state_dict(), param.detach().clone()
+    damage(saved["state"][0])
+    optimizer.load_state_dict(saved)
+    with gu.use("adamw=reference"), pytest.raises(ValueError, match=message):
+        optimizer.step()
+    assert torch.equal(param, before)
+
+
 def test_sparse_gradients_raise():
     embedding = nn.Embedding(5, 3, sparse=True)
     optimizer = gu.optim.AdamW(embedding.parameters())

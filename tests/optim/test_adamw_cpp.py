@@ -535,7 +535,8 @@ def test_no_stale_address_is_written(column, change, forced):
     tensor.data = changed
     if change == "released":
         tensor.untyped_storage().resize_(0)
-    with contextlib.suppress(RuntimeError):  # what the kernel cannot take is refused, being forced
+    # What the kernel cannot take is refused, being forced; a state of another shape always.
+    with contextlib.suppress(RuntimeError, ValueError):
         optimizer.step()
     if column != "grad":
         assert torch.equal(before, kept)

@@ -260,6 +260,11 @@ def _prepared_state(
     state: dict[str, Any] = optimizer.state[param]
     if not state:
         state["step"] = torch.tensor(0.0, dtype=torch.float32)
+    elif lost := [key for key in ("step", *STATE[:2]) if key not in state]:
+        raise ValueError(
+            f"state: expected step, exp_avg and exp_avg_sq of every parameter that has been "
+            f"stepped, and one has no {' and no '.join(lost)}; load a state_dict that AdamW saved"
+        )
     step = state["step"]
     if (
         type(step) is not Tensor
@@ -280,8 +285,14 @@ def _prepared_state(
         if dtype is not None and moment.dtype is not dtype:
             state[key] = state[key].to(dtype)
             moment = _local(state[key])
-        if not place.here(moment) or moment.shape != local.shape:
-            raise Unfit(f"a moment is not on {place.name} in its parameter's shape")
+        if moment.shape != local.shape:
+            raise ValueError(
+                f"state: expected {key} in its parameter's shape {tuple(local.shape)}, got "
+                f"{tuple(moment.shape)}; load a state_dict of this model, or make a new optimizer "
+                "where parameters were replaced"
+            )
+        if not place.here(moment):
+            raise Unfit(f"a moment is not on {place.name}")
         if moment.stride() != local.stride() or moment.is_neg():
             if type(state[key]) not in _PLAIN:
                 raise Unfit("a moment lies otherwise in memory than its parameter")

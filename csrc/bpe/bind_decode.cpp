@@ -14,6 +14,8 @@ constexpr std::uint64_t kTopBits = 0x8080808080808080u;
 constexpr std::size_t kRoom = 4096;                     // what one batch of short tokens may take
 constexpr std::size_t kManyIds = std::size_t{1} << 14;  // worth giving the GIL away for
 
+constexpr Py_ssize_t kAhead = 16;  // ints asked for before they are read
+
 // The value of an int, -1 for anything else: for no int is any id.
 std::int64_t id_of(PyObject* object) {
   if (!PyLong_CheckExact(object)) return -1;
@@ -116,10 +118,13 @@ struct PyDecoder {
   template <class Bytes>
   bool append_list(const py::handle& ids, Bytes* bytes, std::uint64_t* seen) const {
     PyObject* const list = ids.ptr();
-    const auto id_at = [list](std::size_t i) {
-      return id_of(PyList_GET_ITEM(list, static_cast<Py_ssize_t>(i)));
+    const Py_ssize_t n = PyList_GET_SIZE(list);
+    const auto id_at = [list, n](std::size_t i) {
+      const auto at = static_cast<Py_ssize_t>(i);
+      if (at + kAhead < n) __builtin_prefetch(PyList_GET_ITEM(list, at + kAhead));
+      return id_of(PyList_GET_ITEM(list, at));
     };
-    return decoder.decode(static_cast<std::size_t>(PyList_GET_SIZE(list)), id_at, bytes, seen);
+    return decoder.decode(static_cast<std::size_t>(n), id_at, bytes, seen);
   }
 
   template <class T>

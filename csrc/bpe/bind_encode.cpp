@@ -19,11 +19,20 @@ using bpe::Pieces;
 // Bytes that a thread takes at a time: the ids of so many stay in its cache until a list is made.
 constexpr std::size_t kGroupBytes = std::size_t{1} << 16;
 
+template <class T>
+py::array_t<T> array_owning(T* ids, std::size_t n) {
+  const py::capsule owner(ids, [](void* p) { std::free(p); });
+  return py::array_t<T>(static_cast<py::ssize_t>(n), ids, owner);
+}
+
 py::array_t<std::uint32_t> ids_to_numpy(IdBuffer&& ids) {
-  const auto n = static_cast<py::ssize_t>(ids.size());
-  std::uint32_t* owned = ids.release();
-  const py::capsule owner(owned, [](void* p) { std::free(p); });
-  return py::array_t<std::uint32_t>(n, owned, owner);
+  const std::size_t n = ids.size();
+  return array_owning(ids.release(), n);
+}
+
+py::array_t<std::uint16_t> ids_to_narrow_numpy(IdBuffer&& ids) {
+  const std::size_t n = ids.size();
+  return array_owning(ids.release_narrow(), n);
 }
 
 // The ints of a vocabulary, each made once: most ids of a text have stood in it before, and to
@@ -36,9 +45,12 @@ class Ints {
   }
   Ints(const Ints&) = delete;
 
+  static constexpr std::size_t kAhead = 16;  // ints asked for before their counts are raised
+
   py::list list_of(const std::uint32_t* ids, std::size_t n) {
     py::list list(n);
     for (std::size_t i = 0; i < n; ++i) {
+      if (i + kAhead < n) __builtin_prefetch(ints_[ids[i + kAhead]], 1);
       PyObject*& each = ints_[ids[i]];
       if (each == nullptr) each = PyLong_FromUnsignedLong(ids[i]);
       if (each == nullptr) throw py::error_already_set();
@@ -83,6 +95,26 @@ struct PyEncoder {
 
   py::array_t<std::uint32_t> encode_to_numpy(const py::str& text) const {
     return ids_to_numpy(ids_of(utf8_of(text)));
+  }
+
+  py::array_t<std::uint16_t> encode_to_uint16(const py::str& text) const {
+    if (encoder.n_tokens() > std::size_t{1} << 16)
+      throw py::value_error("expected at most 65536 tokens for ids of 16 bits, got " +
+                            std::to_string(encoder.n_tokens()) + ".");
+    return ids_to_narrow_numpy(ids_of(utf8_of(text)));
+  }
+
+  py::array_t<std::uint32_t> encode_with_dropout(const py::str& text, double dropout,
+                                                 std::uint64_t seed) const {
+    check_dropout(dropout);
+    const Text bytes = utf8_of(text);
+    IdBuffer ids;
+    {
+      const py::gil_scoped_release release;
+      bpe::RandomBits random(seed);
+      encoder.encode_with_dropout(bytes.begin, bytes.size, dropout, random, &ids);
+    }
+    return ids_to_numpy(std::move(ids));
   }
 
   py::tuple encode_with_offsets(const py::str& text) const {
@@ -199,7 +231,33 @@ struct PyEncoder {
     return py::make_tuple(all, ends);
   }
 
+  static void check_dropout(double dropout) {
+    if (!(dropout >= 0 && dropout <= 1))
+      throw py::value_error("dropout: expected a number from 0 to 1, got " +
+                            std::to_string(dropout) + ".");
+  }
+
   py::array_t<std::uint32_t> encode_chunks(const py::bytes& text, const py::object& ends) const {
+    return chunks_to_ids(text, ends,
+                         [&](const std::uint8_t* at, const std::int64_t* cuts, std::size_t n,
+                             IdBuffer* ids) { encoder.encode_chunks(at, cuts, n, ids); });
+  }
+
+  py::array_t<std::uint32_t> encode_chunks_with_dropout(const py::bytes& text,
+                                                        const py::object& ends, double dropout,
+                                                        std::uint64_t seed) const {
+    check_dropout(dropout);
+    return chunks_to_ids(
+        text, ends,
+        [&](const std::uint8_t* at, const std::int64_t* cuts, std::size_t n, IdBuffer* ids) {
+          bpe::RandomBits random(seed);
+          encoder.encode_chunks_with_dropout(at, cuts, n, dropout, random, ids);
+        });
+  }
+
+  template <class Encode>
+  static py::array_t<std::uint32_t> chunks_to_ids(const py::bytes& text, const py::object& ends,
+                                                  Encode&& encode) {
     char* at;
     Py_ssize_t n;
     if (PyBytes_AsStringAndSize(text.ptr(), &at, &n) != 0) throw py::error_already_set();
@@ -218,8 +276,8 @@ struct PyEncoder {
     IdBuffer ids;
     {
       const py::gil_scoped_release release;
-      encoder.encode_chunks(reinterpret_cast<const std::uint8_t*>(at), cuts.data(), cuts.size(),
-                            &ids);
+      encode(reinterpret_cast<const std::uint8_t*>(at), cuts.data(),
+             static_cast<std::size_t>(cuts.size()), &ids);
     }
     return ids_to_numpy(std::move(ids));
   }
@@ -233,11 +291,16 @@ void bind_bpe_encoder(py::module_& m) {
            py::arg("whole_chunks"))
       .def("encode", method(&PyEncoder::encode), py::arg("text"))
       .def("encode_to_numpy", method(&PyEncoder::encode_to_numpy), py::arg("text"))
+      .def("encode_to_uint16", method(&PyEncoder::encode_to_uint16), py::arg("text"))
+      .def("encode_with_dropout", method(&PyEncoder::encode_with_dropout), py::arg("text"),
+           py::arg("dropout"), py::arg("seed"))
       .def("encode_with_offsets", method(&PyEncoder::encode_with_offsets), py::arg("text"))
       .def("encode_batch", method(&PyEncoder::encode_batch), py::arg("texts"), py::arg("threads"))
       .def("encode_batch_to_numpy", method(&PyEncoder::encode_batch_to_numpy), py::arg("texts"),
            py::arg("threads"))
-      .def("encode_chunks", method(&PyEncoder::encode_chunks), py::arg("text"), py::arg("ends"));
+      .def("encode_chunks", method(&PyEncoder::encode_chunks), py::arg("text"), py::arg("ends"))
+      .def("encode_chunks_with_dropout", method(&PyEncoder::encode_chunks_with_dropout),
+           py::arg("text"), py::arg("ends"), py::arg("dropout"), py::arg("seed"));
 }
 
 }  // namespace groundup

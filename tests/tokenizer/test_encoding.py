@@ -1,5 +1,7 @@
 """Any text has ids, they are tiktoken's, and every way to ask gives the same."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,6 +41,9 @@ def test_every_way_to_encode_gives_the_same_ids(by_pattern, text):
     assert by_pattern.encode_batch([text, "", text]) == [ids, [], ids]
     assert by_pattern.encode_ordinary_batch([text], num_threads=2) == [ids]
     assert by_pattern.encode_with_offsets(text)[0].tolist() == ids
+    narrow = by_pattern.encode_to_numpy(text, dtype=np.uint16)
+    assert narrow.dtype == np.uint16
+    assert narrow.tolist() == ids
     assert list(by_pattern.encode_iter(iter(text))) == ids
 
 
@@ -53,6 +58,12 @@ def test_offsets_hold_the_token_and_cover_the_text(by_pattern, text):
         assert begin <= covered <= end
         covered = end
     assert covered == len(text)
+    at = 0
+    for i, (begin, end) in zip(*by_pattern.encode_with_offsets(text, unit="bytes"), strict=True):
+        assert begin == at
+        assert text.encode()[begin:end] == tokens[i]
+        at = end
+    assert at == len(text.encode())
 
 
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base"])
@@ -191,3 +202,82 @@ def test_what_is_no_text_is_told_in_a_sentence(trained):
         trained.encode_batch(["text", 5])
     with pytest.raises(ValueError, match="num_threads: expected a whole number from 1"):
         trained.encode_batch(["text"], num_threads=0)
+
+
+def test_uint16_is_refused_where_ids_would_not_fit(trained, published):
+    text = "a<|endoftext|>b"
+    ids = trained.encode_to_numpy(text, allowed_special="all", dtype="uint16")
+    assert ids.dtype == np.uint16
+    assert ids.tolist() == trained.encode(text, allowed_special="all")
+    assert trained.encode_to_numpy("", dtype="uint16").dtype == np.uint16
+    with pytest.raises(ValueError, match=r"dtype: expected uint32 or uint16, got int64\."):
+        trained.encode_to_numpy("a", dtype=np.int64)
+    ours, _ = published("cl100k_base")
+    with pytest.raises(ValueError, match="uint16 holds ids below 65536, and this vocabulary has"):
+        ours.encode_to_numpy("a", dtype=np.uint16)
+    with pytest.raises(ValueError, match=r'unit: expected "characters" or "bytes", got .bits.'):
+        ours.encode_with_offsets("a", unit="bits")
+
+
+class Sampler:
+    """Random texts of all kinds: words in several scripts, marks, emoji, spaces, any character."""
+
+    POOLS = (
+        "abcdefgh THE the  I'm we'LL 3.14 0x1F == // \n\n\t\r\n",
+        "कि्मखगघ ाीुू़ॐ१२३ ।\u200d\u200c",
+        "éß²∫₀ſ ñÅ 你好 こんにちは 안녕 مرحبا",
+        "👩\u200d👩\u200d👧😀🇮🇳\ufe0f",
+    )
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def text(self):
+        parts = []
+        for _ in range(self.random.randrange(30)):
+            kind = self.random.randrange(6)
+            if kind < 4:
+                pool = self.POOLS[kind]
+                parts.append("".join(self.random.choices(pool, k=self.random.randrange(1, 12))))
+            elif kind == 4:
+                parts.append(self.random.choice(" \n\ta'=") * self.random.randrange(1, 70))
+            else:
+                point = self.random.randrange(0x110000)
+                parts.append("" if 0xD800 <= point < 0xE000 else chr(point))
+        return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    "n_texts", [500, pytest.param(10_000, marks=pytest.mark.slow)], ids=["500", "10000"]
+)
+@pytest.mark.parametrize("name", ["r50k_base", "cl100k_base", "o200k_base"])
+def test_random_texts_encode_as_tiktoken(published, name, n_texts):
+    ours, theirs = published(name)
+    sampler = Sampler(n_texts)
+    texts = [sampler.text() for _ in range(n_texts)]
+    expected = theirs.encode_ordinary_batch(texts, num_threads=2)
+    assert ours.encode_ordinary_batch(texts, num_threads=2) == expected
+    assert [ours.encode_ordinary(text) for text in texts[:500]] == expected[:500]
+
+
+@pytest.mark.parametrize(
+    "n_texts", [500, pytest.param(10_000, marks=pytest.mark.slow)], ids=["500", "10000"]
+)
+@pytest.mark.parametrize("pattern", ["gpt2", "gpt4", "gpt4o", "indic-math"])
+def test_random_texts_encode_as_hugging_face(mixed_text, pattern, n_texts):
+    pytest.importorskip("tokenizers")
+    ours = Tokenizer.train([mixed_text], 700, pattern=pattern)
+    theirs = ours.to_hf()
+    sampler = Sampler(n_texts)
+    for text in (sampler.text() for _ in range(n_texts)):
+        assert ours.encode_ordinary(text) == theirs.encode(text).ids
+
+
+@given(st.binary(max_size=60))
+def test_every_string_of_bytes_comes_back_from_ids(by_pattern, chunk):
+    """As text with the bytes for letters, and as ids of the bytes themselves."""
+    as_text = chunk.decode("latin-1")
+    assert by_pattern.decode(by_pattern.encode_ordinary(as_text)) == as_text
+    ids = [by_pattern.token_byte_values().index(bytes([byte])) for byte in chunk]
+    assert by_pattern.decode_bytes(ids) == chunk
+    assert by_pattern.decode(ids) == chunk.decode("utf-8", "replace")

@@ -5,6 +5,7 @@ import sys
 import types
 import warnings
 
+import numpy as np
 import pytest
 
 from groundup import _native
@@ -81,7 +82,7 @@ def test_a_core_of_another_version_is_told_with_its_remedy(monkeypatch):
 @native
 @pytest.mark.parametrize("pattern", ["gpt2", "gpt4", "gpt4o", "indic-math", "none", r"[a-z]+|\d"])
 @pytest.mark.parametrize("ties", ["smallest_pair", "first_seen", "huggingface"])
-def test_both_engines_train_and_encode_alike(pattern, ties, mixed_text, without_native):
+def test_both_engines_train_and_encode_alike(pattern, ties, mixed_text, without_native, tmp_path):
     text = mixed_text[: 3_000 if pattern == "none" else 12_000]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -89,6 +90,14 @@ def test_both_engines_train_and_encode_alike(pattern, ties, mixed_text, without_
         ids = reference.encode_ordinary(text)
         offsets = reference.encode_with_offsets(text)[1]
         batch = reference.encode_batch([text, "", "abc"])
+        (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+        assert reference.encode_files_to_npy(tmp_path / "text.txt", tmp_path / "ids.npy") == len(
+            ids
+        )
+        assert np.load(tmp_path / "ids.npy").tolist() == ids
+        assert reference.encode_to_numpy("ab", dtype="uint16").dtype == np.uint16
+        assert reference.encode(text, dropout=1.0) == list(text.encode())
+        assert reference.decode(reference.encode(text[:99], dropout=0.4)) == text[:99]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GROUNDUP_NATIVE")
         fast = Tokenizer.train([text, text[:99]], 330, pattern=pattern, ties=ties)

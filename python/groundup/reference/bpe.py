@@ -18,6 +18,7 @@ GPT tokenizer", and its repository minbpe.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from random import Random
 
 import regex
 
@@ -306,3 +307,28 @@ def encode_chunk_leftmost(ids: Sequence[int], ranks: Mapping[Pair, tuple[int, in
             break
         ids[place : place + 2] = [ranks[pairs[place]][1]]
     return ids
+
+
+# 7. Another ids each time
+
+
+def encode_chunk_with_dropout(
+    ids: Sequence[int], ranks: Mapping[Pair, tuple[int, int]], dropout: float, random: Random
+) -> list[int]:
+    """BPE-dropout (Provilkov et al. 2020): merge one occurrence at a time, but before each merge
+    leave every pair out of sight with probability `dropout`; stop when none is in sight.
+
+    A model that sees a word cut in several ways learns what it is made of. With 0 the ids are
+    those of `encode_chunk_leftmost`, with 1 the bytes; text comes back from any of them.
+    """
+    ids = list(ids)
+    while True:
+        in_sight = [
+            (ranks[pair][0], place)
+            for place, pair in enumerate(pairwise(ids))
+            if pair in ranks and random.random() >= dropout
+        ]
+        if not in_sight:
+            return ids
+        _, place = min(in_sight)
+        ids[place : place + 2] = [ranks[ids[place], ids[place + 1]][1]]

@@ -8,9 +8,11 @@ character and those that follow are different ones, so scaffolding never joins t
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groundup.tokenizer.vocabulary import N_BYTES, Merges, merge_rows
 
@@ -91,6 +93,24 @@ class CodePointEncoder:
 
     def encode_batch(self, texts: Sequence[str], threads: int) -> list[list[int]]:
         return [self._taken_down(ids) for ids in self._encoder.encode_batch(texts, threads)]
+
+    def encode_to_uint16(self, text: str) -> NDArray[np.uint16]:
+        return self.encode_to_numpy(text).astype(np.uint16)
+
+    def encode_batch_to_numpy(
+        self, texts: Sequence[str], threads: int
+    ) -> "tuple[Ids, NDArray[np.int64]]":
+        ids, ends = self._encoder.encode_batch_to_numpy(texts, threads)
+        if int(ids.max(initial=0)) < self._n_tokens:
+            return ids, ends
+        whole = [self._to_numpy(ids[a:b]) for a, b in pairwise(ends.tolist())]
+        return np.concatenate(whole), np.cumsum([0, *map(len, whole)], dtype=np.int64)
+
+    def encode_with_dropout(self, text: str, dropout: float, seed: int) -> "Ids":
+        raise ValueError(
+            "dropout: expected a vocabulary whose base is the byte, got one of code points, which "
+            "would fall apart into bytes; encode without dropout."
+        )
 
     def encode_chunk(self, chunk: bytes) -> list[int]:
         return self._taken_down(self._encoder.encode_chunk(chunk))

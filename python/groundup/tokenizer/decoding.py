@@ -92,21 +92,28 @@ def _expected(got: str) -> str:
     return f"ids: expected a list of whole numbers, got {got}."
 
 
+def byte_offsets_of(text: str, ids: Ids, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, 2) the first and the past-last byte of each token in `text`'s UTF-8.
+
+    lengths   (n_ids,) bytes of each token
+    """
+    sizes = lengths[ids]
+    ends = np.cumsum(sizes)
+    # Half a pair is 3 bytes, as U+FFFD is; a whole pair in halves is 6 where 4 are encoded.
+    if len(text.encode("utf-8", "surrogatepass")) != (ends[-1] if len(ends) else 0):
+        raise ValueError(
+            "encode_with_offsets: expected Unicode text, got a surrogate pair in two halves; join "
+            'it first: text.encode("utf-16", "surrogatepass").decode("utf-16").'
+        )
+    return np.stack([ends - sizes, ends], axis=1)
+
+
 def offsets_of(text: str, ids: Ids, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n, 2) the first and the past-last character of each token in `text`.
 
     lengths   (n_ids,) bytes of each token
     """
+    in_bytes = byte_offsets_of(text, ids, lengths)
     text_bytes = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-    ends = np.cumsum(lengths[ids])
-    if len(text_bytes) != (ends[-1] if len(ends) else 0):
-        # Half a pair is 3 bytes, as U+FFFD is; a whole pair in halves is 6 where 4 are encoded.
-        raise ValueError(
-            "encode_with_offsets: expected Unicode text, got a surrogate pair in two halves; join "
-            'it first: text.encode("utf-16", "surrogatepass").decode("utf-16").'
-        )
     starts_before = np.concatenate([[0], np.cumsum((text_bytes & 0xC0) != 0x80)])
-    offsets = np.empty((len(ids), 2), dtype=np.int64)
-    offsets[:, 0] = starts_before[ends - lengths[ids] + 1] - 1
-    offsets[:, 1] = starts_before[ends]
-    return offsets
+    return np.stack([starts_before[in_bytes[:, 0] + 1] - 1, starts_before[in_bytes[:, 1]]], axis=1)

@@ -1,6 +1,7 @@
 """Text to ids behind one interface: native, native behind a foreign pattern, plain Python."""
 
 import functools
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ from groundup.tokenizer.patterns import split
 from groundup.tokenizer.vocabulary import Merges, Vocabulary
 
 Ids = NDArray[np.uint32]
+Ends = NDArray[np.int64]  # (n + 1,): text i's ids are those from ends[i] to ends[i + 1]
 
 
 class Encoder(Protocol):
@@ -25,6 +27,9 @@ class Encoder(Protocol):
     def encode(self, text: str) -> list[int]: ...
     def encode_to_numpy(self, text: str) -> Ids: ...
     def encode_batch(self, texts: Sequence[str], threads: int) -> list[list[int]]: ...
+    def encode_to_uint16(self, text: str) -> NDArray[np.uint16]: ...
+    def encode_batch_to_numpy(self, texts: Sequence[str], threads: int) -> tuple[Ids, Ends]: ...
+    def encode_with_dropout(self, text: str, dropout: float, seed: int) -> Ids: ...
     def encode_chunk(self, chunk: bytes) -> list[int]: ...
     def encode_chunks(self, chunks: Sequence[bytes]) -> Ids: ...
     def split(self, text: str) -> list[bytes]: ...
@@ -60,6 +65,13 @@ class NativeEncoder:
         self.encode_batch: Callable[[Sequence[str], int], list[list[int]]] = (
             self._encoder.encode_batch
         )
+        self.encode_to_uint16: Callable[[str], NDArray[np.uint16]] = self._encoder.encode_to_uint16
+        self.encode_batch_to_numpy: Callable[[Sequence[str], int], tuple[Ids, Ends]] = (
+            self._encoder.encode_batch_to_numpy
+        )
+        self.encode_with_dropout: Callable[[str, float, int], Ids] = (
+            self._encoder.encode_with_dropout
+        )
 
     def _scanner_name(self) -> str:
         assert self._pattern.name is not None
@@ -70,8 +82,7 @@ class NativeEncoder:
         return ids
 
     def encode_chunks(self, chunks: Sequence[bytes]) -> Ids:
-        ends = np.cumsum([len(chunk) for chunk in chunks], dtype=np.int64)
-        ids: Ids = self._encoder.encode_chunks(b"".join(chunks), ends)
+        ids: Ids = self._encoder.encode_chunks(*_joined(chunks))
         return ids
 
     def split(self, text: str) -> list[bytes]:
@@ -88,6 +99,13 @@ class SplittingEncoder(NativeEncoder):
         self.encode = lambda text: self.encode_chunks(self.split(text)).tolist()
         self.encode_to_numpy = lambda text: self.encode_chunks(self.split(text))
         self.encode_batch = lambda texts, threads: [self.encode(text) for text in texts]
+        self.encode_to_uint16 = lambda text: self.encode_to_numpy(text).astype(np.uint16)
+        self.encode_batch_to_numpy = lambda texts, threads: end_to_end(
+            [self.encode_to_numpy(text) for text in texts]
+        )
+        self.encode_with_dropout = lambda text, dropout, seed: (
+            self._encoder.encode_chunks_with_dropout(*_joined(self.split(text)), dropout, seed)
+        )
 
     def _scanner_name(self) -> str:
         return "none"
@@ -125,8 +143,25 @@ class ReferenceEncoder:
     def encode_to_numpy(self, text: str) -> Ids:
         return np.array(self.encode(text), dtype=np.uint32)
 
+    def encode_to_uint16(self, text: str) -> NDArray[np.uint16]:
+        return np.array(self.encode(text), dtype=np.uint16)
+
     def encode_batch(self, texts: Sequence[str], threads: int) -> list[list[int]]:
         return [self.encode(text) for text in texts]
+
+    def encode_batch_to_numpy(self, texts: Sequence[str], threads: int) -> tuple[Ids, Ends]:
+        return end_to_end([self.encode_to_numpy(text) for text in texts])
+
+    def encode_with_dropout(self, text: str, dropout: float, seed: int) -> Ids:
+        drawn = random.Random(seed)
+        ids = [
+            i
+            for chunk in self.split(text)
+            for i in bpe.encode_chunk_with_dropout(
+                [self._ids[bytes([byte])] for byte in chunk], self._ranks, dropout, drawn
+            )
+        ]
+        return np.array(ids, dtype=np.uint32)
 
     def encode_chunk(self, chunk: bytes) -> list[int]:
         return list(self._cached(chunk)) if chunk else []
@@ -136,6 +171,16 @@ class ReferenceEncoder:
 
     def split(self, text: str) -> list[bytes]:
         return split(text, self._vocabulary.pattern)
+
+
+def end_to_end(encoded: Sequence[Ids]) -> tuple[Ids, Ends]:
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return np.concatenate([np.empty(0, np.uint32), *encoded]), ends
+
+
+def _joined(chunks: Sequence[bytes]) -> tuple[bytes, NDArray[np.int64]]:
+    """The chunks' bytes end to end, and where each ends."""
+    return b"".join(chunks), np.cumsum([len(chunk) for chunk in chunks], dtype=np.int64)
 
 
 def _last_of_each_pair(merges: Merges) -> Merges:

@@ -1,17 +1,23 @@
 """Text to ids: one text, several, or one that comes in parts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from groundup.tokenizer.counts import threads_or_default
-from groundup.tokenizer.decoding import offsets_of
+from groundup.tokenizer.decoding import byte_offsets_of, offsets_of
 from groundup.tokenizer.encoders import Ids
 from groundup.tokenizer.engine import without_surrogates
 from groundup.tokenizer.parts import Parts
 from groundup.tokenizer.specials import AllowedSpecial, DisallowedSpecial
 from groundup.tokenizer.stream import encodable_parts
+
+_SEEDS = 1 << 64
 
 
 class Encodes(Parts):
@@ -23,13 +29,29 @@ class Encodes(Parts):
         *,
         allowed_special: AllowedSpecial = frozenset(),
         disallowed_special: DisallowedSpecial = "all",
+        dropout: float = 0.0,
+        seed: int | None = None,
     ) -> list[int]:
         """The ids of `text`.
 
         Text that spells out a special token raises ValueError, unless the token is in
         `allowed_special` (then it is one id) or no longer in `disallowed_special` (then it is
         ordinary text), as in tiktoken. Half a surrogate pair is encoded as U+FFFD.
+
+        dropout   the probability, drawn anew for each pair before each merge, of not merging it
+                  now (BPE-dropout, Provilkov et al. 2020): 0 merges all that can be, 1 leaves
+                  bytes. Every outcome decodes to `text`. For training, not for a prompt
+        seed      of these draws, 0 to 2^64 - 1: the same ids each time; None: others each time
         """
+        if dropout or seed is not None:
+            drawn: list[int] = self.encode_to_numpy(
+                text,
+                allowed_special=allowed_special,
+                disallowed_special=disallowed_special,
+                dropout=dropout,
+                seed=seed,
+            ).tolist()
+            return drawn
         allowed = self._specials.allowed_in(text, allowed_special, disallowed_special)
         if not allowed:
             return self.encode_ordinary(text)
@@ -54,24 +76,56 @@ class Encodes(Parts):
         *,
         allowed_special: AllowedSpecial = frozenset(),
         disallowed_special: DisallowedSpecial = "all",
-    ) -> Ids:
-        """`encode` as an array (n,) uint32, several times faster than a list."""
-        allowed = self._specials.allowed_in(text, allowed_special, disallowed_special)
-        parts = [
-            self._ordinary_to_numpy(piece)
-            if special is None
-            else np.array([special], dtype=np.uint32)
-            for piece, special in self._specials.pieces(text, allowed)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate([np.empty(0, np.uint32), *parts])
+        dtype: DTypeLike = np.uint32,
+        dropout: float = 0.0,
+        seed: int | None = None,
+    ) -> NDArray[Any]:
+        """`encode` as an array (n,), several times faster than a list.
 
-    def _ordinary_to_numpy(self, text: str) -> Ids:
+        dtype   uint32, or uint16 where n_vocab is at most 65536, else ValueError
+        """
+        narrow = self._is_narrow(dtype)
+        allowed = self._specials.allowed_in(text, allowed_special, disallowed_special)
+        pieces = self._specials.pieces(text, allowed)
+        encode: Callable[[str], NDArray[Any]] = (
+            self._encoder.encode_to_uint16 if narrow else self._encoder.encode_to_numpy
+        )
+        if dropout or seed is not None:
+            encode = self._with_dropout(dropout, seed)
+        parts = [
+            _native_text(encode, piece) if special is None else np.array([special], np.uint32)
+            for piece, special in pieces
+        ]
+        if len(parts) == 1 and parts[0].dtype == dtype:
+            return parts[0]
+        kind = np.uint16 if narrow else np.uint32
+        return np.concatenate([np.empty(0, kind), *parts], dtype=kind, casting="unsafe")
+
+    def _is_narrow(self, dtype: DTypeLike) -> bool:
+        kind = np.dtype(dtype)
+        if kind not in (np.uint16, np.uint32):
+            raise ValueError(f"dtype: expected uint32 or uint16, got {kind}.")
+        if kind == np.uint16 and self._vocabulary.n_ids > 1 << 16:
+            raise ValueError(
+                f"dtype: uint16 holds ids below 65536, and this vocabulary has "
+                f"{self._vocabulary.n_ids}; pass uint32."
+            )
+        return kind == np.uint16
+
+    def _with_dropout(self, dropout: float, seed: int | None) -> Callable[[str], Ids]:
+        """An encoder of the pieces of one text, each with draws of its own."""
+        if not isinstance(dropout, float | int) or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout: expected a number from 0 to 1, got {dropout!r:.60}.")
         try:
-            return self._encoder.encode_to_numpy(text)
-        except UnicodeEncodeError:
-            return self._encoder.encode_to_numpy(without_surrogates(text))
+            first = secrets.randbits(64) if seed is None else operator.index(seed)
+        except TypeError:
+            first = -1
+        if not 0 <= first < _SEEDS:
+            raise ValueError(f"seed: expected a whole number from 0 to 2^64 - 1, got {seed!r:.60}.")
+        if dropout == 0:
+            return self._encoder.encode_to_numpy
+        seeds = count(first)
+        return lambda text: self._encoder.encode_with_dropout(text, dropout, next(seeds) % _SEEDS)
 
     def encode_batch(
         self,
@@ -116,16 +170,21 @@ class Encodes(Parts):
         *,
         allowed_special: AllowedSpecial = frozenset(),
         disallowed_special: DisallowedSpecial = "all",
+        unit: Literal["characters", "bytes"] = "characters",
     ) -> tuple[Ids, NDArray[np.int64]]:
-        """The ids (n,) and where they stand: (n, 2) int64, first and past-last character.
+        """The ids (n,) and where they stand: (n, 2) int64, first and past-last character or byte.
 
         A token that begins or ends inside a character covers that whole character, so `text`
-        between a token's offsets always holds the token.
+        between a token's offsets always holds the token. In bytes of `text.encode()` the tokens
+        lie end to end.
         """
+        if unit not in ("characters", "bytes"):
+            raise ValueError(f'unit: expected "characters" or "bytes", got {unit!r}.')
         ids = self.encode_to_numpy(
             text, allowed_special=allowed_special, disallowed_special=disallowed_special
         )
-        return ids, offsets_of(text, ids, self._decoder.lengths)
+        lengths = self._decoder.lengths
+        return ids, (byte_offsets_of if unit == "bytes" else offsets_of)(text, ids, lengths)
 
     def encode_iter(
         self,
@@ -141,11 +200,21 @@ class Encodes(Parts):
         """
         if isinstance(texts, str):
             texts = [texts]
-        can_cut = self._vocabulary.pattern.name not in (None, "none")
-        for part in encodable_parts(texts, can_cut, self._specials.around):
+        for part in encodable_parts(texts, self._can_cut(), self._specials.around):
             yield from self.encode(
                 part, allowed_special=allowed_special, disallowed_special=disallowed_special
             )
+
+    def _can_cut(self) -> bool:
+        """Whether there are places where the pattern ends a chunk whatever follows."""
+        return self._vocabulary.pattern.name not in (None, "none")
+
+
+def _native_text(encode: Callable[[str], NDArray[Any]], text: str) -> NDArray[Any]:
+    try:
+        return encode(text)
+    except UnicodeEncodeError:
+        return encode(without_surrogates(text))
 
 
 def _text(text: object) -> str:

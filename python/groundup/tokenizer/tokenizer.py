@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from groundup.tokenizer import explain as explaining
 from groundup.tokenizer.counts import threads_or_default
-from groundup.tokenizer.encoding import Encodes
+from groundup.tokenizer.encoding_files import EncodesFiles
 from groundup.tokenizer.engine import without_surrogates
 from groundup.tokenizer.exchange import Exchange
 from groundup.tokenizer.stream import StreamDecoder
@@ -21,7 +21,7 @@ from groundup.tokenizer.vocabulary import Merges, Vocabulary, truncated
 END_OF_TEXT = "<|endoftext|>"
 
 
-class Tokenizer(Trainable, Encodes, Exchange):
+class Tokenizer(Trainable, EncodesFiles, Exchange):
     """A byte-level BPE tokenizer. Any text and any bytes have ids, and those give them back.
 
     Make one with `train`, `load` or a `from_` method. It never changes; any number of threads

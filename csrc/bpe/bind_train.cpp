@@ -212,17 +212,36 @@ struct PyChunkCounts {
     return py::make_tuple(totals.n_distinct, totals.n_bytes, totals.crc);
   }
 
-  py::list items() {
+  // Of more than `limit` the most frequent, and of equals those that came first.
+  py::list items(std::size_t limit) {
     const Alone alone(busy);
     require_whole();
     work([&] { return counts.list(), true; });
     const bpe::ChunkList& list = counts.list();
-    py::list items(list.size());
-    for (std::size_t i = 0; i < list.size(); ++i)
-      items[i] = py::make_tuple(
+    std::uint64_t least = 0;
+    std::size_t n_equal = list.size();
+    if (limit == 0) return py::list();
+    if (list.size() > limit) {
+      std::vector<std::uint64_t> ordered = list.counts;
+      const auto last = ordered.begin() + static_cast<std::ptrdiff_t>(limit - 1);
+      std::nth_element(ordered.begin(), last, ordered.end(), std::greater<std::uint64_t>());
+      least = *last;
+      n_equal = limit - static_cast<std::size_t>(std::count_if(
+                            ordered.begin(), last, [&](std::uint64_t n) { return n > least; }));
+    }
+    py::list items(std::min(limit, list.size()));
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (list.counts[i] < least) continue;
+      if (list.counts[i] == least && n_equal-- == 0) {
+        n_equal = 0;
+        continue;
+      }
+      items[n++] = py::make_tuple(
           py::bytes(reinterpret_cast<const char*>(list.bytes.data()) + list.starts[i],
                     list.starts[i + 1] - list.starts[i]),
           list.counts[i]);
+    }
     return items;
   }
 
@@ -326,7 +345,7 @@ void bind_bpe_trainer(py::module_& m) {
            py::arg("offset"), py::arg("n_distinct"), py::arg("n_bytes"), py::arg("crc"),
            py::arg("span"))
       .def("write_records", method(&PyChunkCounts::write_records), py::arg("descriptor"))
-      .def("items", method(&PyChunkCounts::items));
+      .def("items", method(&PyChunkCounts::items), py::arg("limit") = ~std::size_t{0});
   m.def("bpe_train", &train, py::arg("counts"), py::arg("n_merges"), py::arg("ties"),
         py::arg("min_frequency"), py::arg("threads"), py::arg("max_token_bytes") = 0xFFFFFFFF,
         py::arg("known") = py::none(), py::arg("progress") = py::none());

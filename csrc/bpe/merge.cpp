@@ -42,22 +42,21 @@ struct Candidate {
 
 // The neighbours of one side of the occurrences being merged, gathered by id.
 struct Neighbours {
-  std::vector<std::int64_t> weight;  // by id; zero between merges
-  std::vector<std::uint32_t> n;
-  std::vector<std::uint64_t> next;  // where the next position of (neighbour, new) is written
+  struct Side {
+    std::int64_t weight;  // zero between merges, as n
+    std::uint64_t next;   // where the next position of (neighbour, new) is written
+    std::uint32_t n;
+  };
+  std::vector<Side> of;  // by id
   std::vector<std::uint32_t> met;
 
-  void resize(std::size_t n_ids) {
-    weight.resize(n_ids);
-    n.resize(n_ids);
-    next.resize(n_ids);
-  }
   void meet(std::uint32_t id, std::int64_t by) {
-    if (n[id]++ == 0) met.push_back(id);
-    weight[id] += by;
+    Side& side = of[id];
+    if (side.n++ == 0) met.push_back(id);
+    side.weight += by;
   }
   void clear() {
-    for (const std::uint32_t id : met) weight[id] = n[id] = 0;
+    for (const std::uint32_t id : met) of[id].weight = of[id].n = 0;
     met.clear();
   }
 };
@@ -236,8 +235,8 @@ class Trainer {
     const std::uint64_t length = std::uint64_t{lengths_[left]} + lengths_[right];
     // Only a known token that stands nowhere can be that long.
     lengths_.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(length, kNone)));
-    before_.resize(lengths_.size());
-    after_.resize(lengths_.size());
+    before_.of.resize(lengths_.size());
+    after_.of.resize(lengths_.size());
     return static_cast<std::uint32_t>(lengths_.size() - 1);
   }
 
@@ -247,7 +246,10 @@ class Trainer {
     const std::uint32_t id = add_token(pair.left, pair.right);
     const std::uint32_t length = lengths_[id];
     merged_.clear();
-    for (std::uint64_t i = pair.begin; i < pair.begin + pair.n; ++i) {
+    constexpr std::uint64_t kAhead = 16;
+    const std::uint64_t end = pair.begin + pair.n;
+    for (std::uint64_t i = pair.begin; i < end; ++i) {
+      if (i + kAhead < end) __builtin_prefetch(&cells_[positions_[i + kAhead]], 1);
       const std::uint32_t at = positions_[i];
       if (!stands_at(at, pair.left, pair.right)) continue;
       cells_[at].id = id;
@@ -282,13 +284,27 @@ class Trainer {
         after_.meet(right_ids_[i], weight);
       }
     }
-    for (const std::uint32_t id : before_.met) take_off(id, left, before_.weight[id]);
-    for (const std::uint32_t id : after_.met) take_off(right, id, after_.weight[id]);
-    if (n_twins_) take_off(right, left, twin_weight_);
+    lost_.clear();
+    for (const std::uint32_t id : before_.met) lost_.push_back({id, left, before_.of[id].weight});
+    for (const std::uint32_t id : after_.met) lost_.push_back({right, id, after_.of[id].weight});
+    if (n_twins_) lost_.push_back({right, left, twin_weight_});
+    take_off();
   }
 
-  void take_off(std::uint32_t left, std::uint32_t right, std::int64_t weight) {
-    if (const std::uint32_t* pair = table_.find(left, right)) pairs_[*pair].count -= weight;
+  // Each pair's slot and each pair lie anywhere in memory: asked for well before they are needed.
+  void take_off() {
+    constexpr std::size_t kAhead = 8;
+    const std::size_t n = lost_.size();
+    for (std::size_t i = 0; i < n + kAhead; ++i) {
+      if (i < n) table_.prefetch(lost_[i].left, lost_[i].right);
+      if (i < kAhead / 2 || i - kAhead / 2 >= n) continue;
+      Lost& lost = lost_[i - kAhead / 2];
+      const std::uint32_t* const pair = table_.find(lost.left, lost.right);
+      lost.left = pair ? *pair : kNone;
+      if (pair) __builtin_prefetch(&pairs_[*pair], 1);
+    }
+    for (const Lost& lost : lost_)
+      if (lost.left != kNone) pairs_[lost.left].count -= lost.weight;
   }
 
   // Enters the pairs that the new token forms: as many windows as the old ones lost. One that
@@ -302,28 +318,29 @@ class Trainer {
     };
     for (Neighbours* side : {&before_, &after_})
       for (const std::uint32_t neighbour : side->met)
-        side->next[neighbour] = place(neighbour, side->weight[neighbour], side->n[neighbour]);
+        side->of[neighbour].next =
+            place(neighbour, side->of[neighbour].weight, side->of[neighbour].n);
     std::uint64_t next_twin = place(id, twin_weight_, n_twins_);
 
     positions_.resize(end);
     for (std::size_t i = 0; i < merged_.size(); ++i) {
       const std::uint32_t at = merged_[i], before = left_ids_[i], after = right_ids_[i];
-      if (before != kNone && before_.next[before] != kDropped)
-        positions_[before_.next[before]++] = at - lengths_[before];
+      if (before != kNone && before_.of[before].next != kDropped)
+        positions_[before_.of[before].next++] = at - lengths_[before];
       if (after == kTwin) {
         if (next_twin != kDropped) positions_[next_twin++] = at;
-      } else if (after != kNone && after_.next[after] != kDropped) {
-        positions_[after_.next[after]++] = at;
+      } else if (after != kNone && after_.of[after].next != kDropped) {
+        positions_[after_.of[after].next++] = at;
       }
     }
 
     for (Neighbours* side : {&before_, &after_}) {
       for (const std::uint32_t neighbour : side->met) {
-        const std::uint64_t next = side->next[neighbour];
+        const std::uint64_t next = side->of[neighbour].next;
         if (next == kDropped) continue;
-        const std::uint32_t n = side->n[neighbour];
+        const std::uint32_t n = side->of[neighbour].n;
         add_pair(side == &before_ ? neighbour : id, side == &before_ ? id : neighbour,
-                 side->weight[neighbour], next - n, n);
+                 side->of[neighbour].weight, next - n, n);
       }
     }
     if (next_twin != kDropped) add_pair(id, id, twin_weight_, next_twin - n_twins_, n_twins_);
@@ -351,6 +368,11 @@ class Trainer {
   // One merge's working space.
   std::vector<std::uint32_t> merged_, left_ids_, right_ids_;
   Neighbours before_, after_;
+  struct Lost {
+    std::uint32_t left, right;  // left is the pair's index once it is found, or kNone
+    std::int64_t weight;
+  };
+  std::vector<Lost> lost_;
   std::int64_t twin_weight_ = 0;
   std::uint32_t n_twins_ = 0;
 };

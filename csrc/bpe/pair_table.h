@@ -22,6 +22,11 @@ class PairTable {
     slots_.resize(capacity);
   }
 
+  // Asks for the memory where find will look.
+  void prefetch(std::uint32_t left, std::uint32_t right) const noexcept {
+    __builtin_prefetch(&slots_[home(left, right, slots_.size() - 1)]);
+  }
+
   // Null when the pair has no value.
   const Value* find(std::uint32_t left, std::uint32_t right) const noexcept {
     const std::size_t mask = slots_.size() - 1;

@@ -332,7 +332,8 @@ class ChunkCounts:
     ) -> None: ...
     # (n_distinct, n_bytes, crc) of what was appended to an open file.
     def write_records(self, descriptor: int) -> tuple[int, int, int]: ...
-    def items(self) -> list[tuple[bytes, int]]: ...  # in order of first appearance
+    # In order of first appearance; of more than `limit` the most frequent.
+    def items(self, limit: int = ...) -> list[tuple[bytes, int]]: ...
 
 # (merges (n, 3): left, right, id; the count of each when merged). Fewer than n_merges when no
 # pair is left that occurs max(1, min_frequency) times and makes max_token_bytes at most. `known`

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup import _C
-from groundup.tokenizer import count_records
+from groundup.tokenizer import count_records, engine
 
 PATTERNS = ["gpt2", "gpt4", "gpt4o", "none"]
 
@@ -369,3 +369,14 @@ def test_a_child_of_a_fork_goes_on_with_its_own_copy(tmp_path):
             os._exit(2)
     assert counts.items() == expected  # both read the same files at the same time
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@given(counts=st.lists(st.integers(1, 4), max_size=12), limit=st.integers(0, 13))
+def test_a_limit_keeps_the_most_frequent_and_of_equals_the_first(counts, limit):
+    chunks = [b"%d" % i for i in range(len(counts))]
+    native, plain = _C.ChunkCounts(), engine.ReferenceChunks()
+    native.add_chunks(chunks, counts)
+    plain.add_counts(dict(zip(chunks, counts, strict=True)))
+    order = sorted(range(len(counts)), key=lambda i: -counts[i])[:limit]
+    expected = [(chunks[i], counts[i]) for i in sorted(order)]
+    assert native.items(limit) == plain.items(limit) == expected

@@ -171,6 +171,11 @@ class ChunkCounts:
     def n_bytes(self) -> int:
         return self._chunks.n_bytes
 
+    @property
+    def n_runs_written(self) -> int:
+        """How often the memory allowed was not enough and counts went to the disk."""
+        return self._chunks.n_runs_written
+
     def __len__(self) -> int:
         """How many distinct chunks there are."""
         return len(self._chunks)

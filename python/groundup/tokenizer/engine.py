@@ -6,6 +6,7 @@ the `regex` module, which splits for the reference, follows later Unicode versio
 """
 
 import functools
+import heapq
 import os
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ from groundup.tokenizer.patterns import Pattern, split
 from groundup.tokenizer.vocabulary import Merges, merge_rows
 
 MAX_TOKEN_LENGTH = (1 << 32) - 1  # no token is longer: the engine's positions have 32 bits
+MAX_ITEMS = (1 << 63) - 1
 _BATCH_CHARACTERS = 1 << 24
 
 
@@ -99,6 +101,8 @@ class Chunks(Protocol):
     def n_bytes(self) -> int: ...
     @property
     def span(self) -> int: ...
+    @property
+    def n_runs_written(self) -> int: ...
     def __len__(self) -> int: ...
     def add_texts(
         self, texts: Iterable[str], pattern: Pattern, threads: int, progress: Progress | None = None
@@ -113,7 +117,10 @@ class Chunks(Protocol):
     def add_counts(self, counts: Mapping[bytes, int]) -> None: ...
     def add_records(self, stream: BinaryIO, offset: int, records: Records, span: int) -> None: ...
     def write_records(self, stream: BinaryIO) -> Records: ...
-    def items(self) -> list[tuple[bytes, int]]: ...
+    def items(self, limit: int = MAX_ITEMS) -> list[tuple[bytes, int]]:
+        """In order of first occurrence; of more than `limit` the most frequent."""
+        ...
+
     def train(
         self, rules: Rules, threads: int, progress: Progress | None = None
     ) -> tuple[Merges, NDArray[np.uint64]]: ...
@@ -220,8 +227,8 @@ class NativeChunks:
         stream.flush()  # the core writes past it
         return Records(*self._counts.write_records(stream.fileno()))
 
-    def items(self) -> list[tuple[bytes, int]]:
-        return list(self._counts.items())
+    def items(self, limit: int = MAX_ITEMS) -> list[tuple[bytes, int]]:
+        return list(self._counts.items(limit))
 
     def train(
         self, rules: Rules, threads: int, progress: Progress | None = None
@@ -272,6 +279,7 @@ class ReferenceChunks:
         self._counts: Counter[bytes] = Counter()
         self._firsts: dict[bytes, int] = {}
         self.span = 0
+        self.n_runs_written = 0
 
     @property
     def n_chunks(self) -> int:
@@ -324,8 +332,12 @@ class ReferenceChunks:
         rows = ((chunk, n, self._firsts[chunk]) for chunk, n in sorted(self._counts.items()))
         return Records(*count_records.write(stream, rows))
 
-    def items(self) -> list[tuple[bytes, int]]:
-        return sorted(self._counts.items(), key=lambda item: self._firsts[item[0]])
+    def items(self, limit: int = MAX_ITEMS) -> list[tuple[bytes, int]]:
+        items = sorted(self._counts.items(), key=lambda item: self._firsts[item[0]])
+        if len(items) > limit:
+            frequent = heapq.nlargest(limit, items, key=lambda item: item[1])
+            items = sorted(frequent, key=lambda item: self._firsts[item[0]])
+        return items
 
     def train(
         self, rules: Rules, threads: int, progress: Progress | None = None

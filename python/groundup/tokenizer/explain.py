@@ -18,6 +18,7 @@ from groundup.tokenizer.trace import Node, Tracer
 from groundup.tokenizer.vocabulary import N_BYTES, Vocabulary
 
 MAX_SEEN_BYTES = 64
+MAX_SEEN_CHUNKS = 1 << 19  # the most frequent of the text: a tuple for each takes memory
 MAX_SHOWN_BYTES = 256
 # A token of one letter repeated can be a chain of any length, or a tree of any size.
 MAX_DEPTH = 100
@@ -232,7 +233,7 @@ def seen_in(vocabulary: Vocabulary, encoder: Encoder, chunks: Chunks) -> dict[in
     """
     items = [
         (count, chunk)
-        for chunk, count in chunks.items()
+        for chunk, count in chunks.items(MAX_SEEN_CHUNKS)
         if 1 < len(chunk) <= MAX_SEEN_BYTES and _is_text(chunk)
     ]
     items.sort(key=lambda item: item[0])  # ascending: of equal assignments the last stands

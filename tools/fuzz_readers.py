@@ -20,12 +20,13 @@ import sys
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 
-from groundup.tokenizer import Tokenizer
+from groundup.tokenizer import ChunkCounts, Tokenizer
 
 TEXT = "ab abc  9x\n क्षमा <|a|>"
 MOST_SECONDS = 1.0
@@ -58,6 +59,8 @@ def readers() -> dict[str, tuple[Reader, list[bytes]]]:
     )
     (folder / "file").write_bytes(sentencepiece_model())
     code_points = Tokenizer.from_sentencepiece(folder / "file")
+    counts = ChunkCounts("gpt4")
+    counts.add_texts([TEXT * 3])
     own = [written(each.save) for each in (tok, spaced, from_ranks, code_points)]
     return {
         "own": (Tokenizer.load, own),
@@ -72,6 +75,10 @@ def readers() -> dict[str, tuple[Reader, list[bytes]]]:
             [(folder / "encoder.json").read_bytes()],
         ),
         "minbpe": (Tokenizer.from_minbpe, [minbpe.encode()]),
+        "count table": (
+            lambda path: Tokenizer.train_from_counts(ChunkCounts.load(path), 300),
+            [written(counts.save)],
+        ),
         "sentencepiece": (Tokenizer.from_sentencepiece, [sentencepiece_model()]),
     }
 
@@ -91,6 +98,19 @@ def sentencepiece_model() -> bytes:
     pieces += [piece(text, -1.0 - i) for i, text in enumerate(learnt)]
     trainer = field(2, bytes([24, 2, 35 << 3 & 127 | 128, 35 >> 4, 1]))
     return b"".join(pieces) + trainer + field(3, bytes([24, 0, 32, 0]))
+
+
+def sealed(contents: bytes) -> bytes:
+    """A count table with the checksums that fit its bytes, so that more than those is tried."""
+    header = struct.Struct("<8sIIQQQQQI")  # counts.py
+    if not contents.startswith(b"gucounts") or len(contents) < header.size:
+        return contents
+    fields = list(header.unpack_from(contents))
+    pattern = contents[header.size : header.size + fields[2]]
+    records = contents[header.size + len(pattern) + 4 :]
+    fields[7:] = len(records), zlib.crc32(records)
+    head = header.pack(*fields) + pattern
+    return head + zlib.crc32(head).to_bytes(4, "little") + records
 
 
 def damaged(random_: random.Random, contents: bytes, others: list[bytes]) -> bytes:
@@ -125,7 +145,8 @@ def damaged(random_: random.Random, contents: bytes, others: list[bytes]) -> byt
             case 8:
                 if at < len(bytes_):
                     bytes_[at] ^= 1 << random_.randrange(8)
-    return bytes(bytes_[: 1 << 22])
+    mutated = bytes(bytes_[: 1 << 22])
+    return sealed(mutated) if random_.random() < 0.7 else mutated
 
 
 NUMBERS = [b"-1", b"0", b"00", b"1.5", b"1e9", b"255", b"256", b"16777216", b"9" * 30, b"9" * 5000]

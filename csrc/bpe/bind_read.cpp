@@ -59,10 +59,18 @@ py::object tokens_of_rows(const py::object& merges, std::size_t max_bytes) {
   return std::move(tokens);
 }
 
+std::int64_t last_seen(const py::bytes& between) {
+  char* at;
+  Py_ssize_t n;
+  if (PyBytes_AsStringAndSize(between.ptr(), &at, &n) != 0) throw py::error_already_set();
+  return bpe::last_seen(at, at + n);
+}
+
 }  // namespace
 
 void bind_bpe_readers(py::module_& m) {
   m.def("bpe_read_rows", &read_rows, py::arg("contents"), py::arg("begin"), py::arg("width"));
+  m.def("bpe_last_seen", &last_seen, py::arg("between"));
   m.def("bpe_tokens_of_rows", &tokens_of_rows, py::arg("merges"), py::arg("max_bytes"));
 }
 

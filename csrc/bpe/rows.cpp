@@ -1,5 +1,8 @@
 #include "bpe/rows.h"
 
+#include <cctype>
+#include <cstring>
+
 namespace groundup::bpe {
 namespace {
 
@@ -17,6 +20,26 @@ struct Reader {
 
   // The next character that is no white space, 0 at the end; a row holds no character 0.
   char next() noexcept { return is_done() ? '\0' : *at++; }
+
+  // A string without the quote that opened it.
+  bool text() noexcept {
+    while (at < end) {
+      const auto byte = static_cast<unsigned char>(*at++);
+      if (byte == '"') return true;
+      if (byte < 0x20) return false;
+      if (byte != '\\') continue;
+      if (at == end) return false;
+      const char kind = *at++;
+      if (kind == '\0' || std::strchr("\"\\/bfnrtu", kind) == nullptr) return false;
+      if (kind != 'u') continue;
+      if (end - at < 4) return false;
+      for (int i = 0; i < 4; ++i)
+        if (!std::isxdigit(static_cast<unsigned char>(at[i]))) return false;
+      if ((at[0] == 'd' || at[0] == 'D') && at[1] >= '8') return false;
+      at += 4;
+    }
+    return false;
+  }
 
   bool number(std::uint64_t* value) noexcept {
     const char first = next();
@@ -55,6 +78,22 @@ bool read_rows(const char* at, const char* end, std::size_t width, std::vector<s
     mark = reader.next();
     if (mark == ']') return reader.next() == '}' && reader.is_done();
     if (mark != ',') return false;
+  }
+}
+
+std::int64_t last_seen(const char* at, const char* end) noexcept {
+  Reader reader{at, end};
+  std::int64_t last = -1;
+  if (reader.is_done()) return last;
+  for (;;) {
+    if (reader.next() != '"' || reader.at == end || *reader.at < '0' || *reader.at > '9') return -2;
+    std::uint64_t id;
+    if (!reader.number(&id) || id >= kMaxIds || static_cast<std::int64_t>(id) <= last) return -2;
+    last = static_cast<std::int64_t>(id);
+    if (reader.at == end || *reader.at++ != '"' || reader.next() != ':') return -2;
+    if (reader.next() != '"' || !reader.text()) return -2;
+    if (reader.is_done()) return last;
+    if (reader.next() != ',') return -2;
   }
 }
 

@@ -14,6 +14,11 @@ namespace groundup::bpe {
 bool read_rows(const char* at, const char* end, std::size_t width, std::vector<std::uint32_t>* rows,
                std::vector<std::uint64_t>* counts);
 
+// The largest id of what was seen, of `"id": "text"` between commas, in JSON's spelling (valid
+// UTF-8 is the caller's to know) and with ids that rise; -1 where there is none. -2 for anything
+// else, for half a surrogate pair and for pairs of them too.
+std::int64_t last_seen(const char* at, const char* end) noexcept;
+
 // Where each token ends when the bytes of all stand one after the other: 256 of one byte, then one
 // a row. False where a row joins what is not made yet or makes another id than the next, or when
 // all take more than max_bytes.

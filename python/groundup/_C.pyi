@@ -363,6 +363,10 @@ def bpe_read_rows(
     contents: bytes, begin: int, width: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]] | None: ...
 
+# What stands between the braces of "seen" in that file: its largest id, -1 for nothing, -2 where
+# anything is amiss but perhaps the UTF-8.
+def bpe_last_seen(between: bytes) -> int: ...
+
 # The 256 bytes and what each row makes, the next id in turn; None where a row does not, or all
 # tokens together take more than max_bytes.
 def bpe_tokens_of_rows(merges: NDArray[np.uint32], max_bytes: int) -> list[bytes] | None: ...

@@ -163,3 +163,18 @@ def test_help_has_an_example_of_every_command(capsys):
     for command in ("train", "count", "encode", "decode", "explain", "compare"):
         assert f"Example: groundup tokenizer {command}" in _told(capsys, command, "--help")
     assert cli.main(["tokenizer", "train", "--vocab-size", "many"]) == 2
+
+
+def test_report_lists_merges_in_the_order_in_which_they_were_learned(book, tmp_path, capsys):
+    out = tmp_path / "tok.json"
+    _told(capsys, "train", book / "book.txt", "--vocab-size", 300, "--out", out)
+    tok = Tokenizer.load(out)
+    told = _told(capsys, "report", out, "--merges", 3).splitlines()
+    assert told[0].startswith(f"300 ids, {len(tok.merges)} merges; pattern gpt4; special tokens:")
+    assert "begin with a combining mark" in told[2]
+    for rank, line in enumerate(told[3:]):
+        assert f"merge {rank}, {tok.merge_counts[rank]} times" in line
+    lines = _told(capsys, "report", out, "--merges", "-1", "--json").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["id"] for row in rows] == tok.merges[:, 2].tolist()
+    assert [row["count"] for row in rows] == tok.merge_counts.tolist()

@@ -104,3 +104,48 @@ def test_tokens_stay_within_their_bound():
     assert _C.bpe_tokens_of_rows(rows_of(*doubling), 1 << 20) is None
     assert _C.bpe_tokens_of_rows(rows_of((97, 98, 256)), 258) == [*BYTES, b"ab"]
     assert _C.bpe_tokens_of_rows(rows_of((97, 98, 256)), 257) is None
+
+
+@given(st.dictionaries(st.integers(0, (1 << 24) - 1), st.text(max_size=8), max_size=6))
+def test_what_was_seen_is_judged_in_any_spelling(seen):
+    rising = {str(i): text for i, text in sorted(seen.items())}
+    last = max(seen, default=-1)
+    assert _C.bpe_last_seen(json.dumps(rising, ensure_ascii=False)[1:-1].encode()) == last
+    assert _C.bpe_last_seen(json.dumps(rising, indent=2, ensure_ascii=False)[1:-1].encode()) == last
+
+
+@given(st.text('"0123456789:, \\nut/dD8fa\x00\x1f\x7f', max_size=24))
+def test_what_is_judged_well_json_reads_too(text):
+    between = '"0": "' + text
+    last = _C.bpe_last_seen(between.encode())
+    if last > -2:
+        read = json.loads("{" + between + "}")
+        assert max(map(int, read)) == last
+        "".join(read.values()).encode()
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        '"1": "a", "1": "b"',
+        '"2": "a", "1": "b"',
+        '"01": "a"',
+        '"1": "a",',
+        '"1": 5',
+        '"1": ["a"]',
+        '"1" "a"',
+        '1: "a"',
+        '"1": "\n"',
+        r'"1": "\ud83d\ude00"',
+        r'"1": "\x41"',
+        r'"1": "\u12"',
+        '"1": "a',
+        '"1": "\\',
+        '"16777216": "a"',
+        '" 1": "a"',
+        '"": "a"',
+        "}",
+    ],
+)
+def test_what_is_amiss_or_rare_is_left_to_the_slow_reader(between):
+    assert _C.bpe_last_seen(between.encode()) == -2

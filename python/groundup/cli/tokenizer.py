@@ -1,4 +1,4 @@
-"""Train a tokenizer, encode and decode with one, explain its tokens, compare several."""
+"""Train a tokenizer, encode and decode with one, explain and list its merges, compare several."""
 
 import json as json_format
 import sys
@@ -11,6 +11,7 @@ import tyro
 from groundup.cli._command import run
 from groundup.cli._tokenizer_compare import compare
 from groundup.cli._tokenizer_files import open_any
+from groundup.cli._tokenizer_report import report
 from groundup.cli._tokenizer_train import count, train
 
 
@@ -22,6 +23,7 @@ def main(args: list[str]) -> int:
         "encode": encode,
         "decode": decode,
         "explain": explain,
+        "report": report,
         "compare": compare,
     }
     example = "groundup tokenizer train book.txt --vocab-size 4096 --out tokenizer.json"

@@ -191,16 +191,27 @@ class Explainer:
         )
 
     def _merge(self, node: Node) -> Merge:
-        tokens, training = self._vocabulary.tokens, self._vocabulary.training
         left, right = node.parts
+        return self._merge_of(node.row, left.id, right.id, node.id)
+
+    def _merge_of(self, row: int, left: int, right: int, new: int) -> Merge:
+        tokens, training = self._vocabulary.tokens, self._vocabulary.training
         return Merge(
-            tokens[left.id],
-            tokens[right.id],
-            tokens[node.id],
-            node.id,
-            self._tracer.ranks[node.row] - self._n_joins,
-            None if training is None else int(training.counts[node.row]),
+            tokens[left],
+            tokens[right],
+            tokens[new],
+            new,
+            self._tracer.ranks[row] - self._n_joins,
+            None if training is None else int(training.counts[row]),
         )
+
+    def merges(self) -> Iterator[tuple[Merge, str | None]]:
+        """Each merge in the order of ranks, and where training saw its token."""
+        training = self._vocabulary.training
+        for row, ids in enumerate(self._vocabulary.merges.tolist()):
+            if row >= self._n_joins:
+                seen = None if training is None else training.seen.get(ids[2])
+                yield self._merge_of(row, *ids), seen
 
     def chunk(self, chunk: bytes) -> ChunkExplanation:
         if self._vocabulary.whole_chunks and (whole := self._tracer.ids.get(chunk)) is not None:

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +38,7 @@ Counts = NDArray[np.uint64]
 
 FORMAT = "groundup.tokenizer"
 VERSIONS = {"bytes": 1, "code points": 2}  # by base; each writes the oldest that can say it
+_SEEN, _SEEN_END = b',\n "seen": {', b"\n }"
 _MERGES = b',\n "merges": ['  # the last field; no line end stands in a JSON text
 
 _decoded = functools.partial(binascii.a2b_base64, strict_mode=True)
@@ -159,6 +161,27 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
     )
 
 
+class Unread(Mapping[int, str]):
+    """What was seen of each token, judged but not read before something asks: few programs do."""
+
+    def __init__(self, between: str, last: int) -> None:
+        self._between = between
+        self.last = last  # the largest token, -1 for none
+
+    @functools.cached_property
+    def _read(self) -> dict[int, str]:
+        return {int(i): text for i, text in json.loads(f"{{{self._between}}}").items()}
+
+    def __getitem__(self, i: int) -> str:
+        return self._read[i]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
 def _read(contents: bytes, source: str) -> dict[str, Any]:
     """The fields; of a file as `save` writes them, the merges as arrays, read natively.
 
@@ -168,11 +191,18 @@ def _read(contents: bytes, source: str) -> dict[str, Any]:
     core = native_core()
     head, found, _ = contents.partition(_MERGES)
     if core is not None and found:
+        before, seen, after = head.partition(_SEEN)
+        between, closed, after = after.partition(_SEEN_END)
         try:
-            fields = parse_json(head + b"}", source)
-        except ValueError:
+            fields = parse_json(before + after + b"}", source)
+            texts = between.decode()
+        except ValueError:  # UnicodeDecodeError is one
             fields = {"merges": None}
-        if "merges" not in fields:
+        last = core.bpe_last_seen(between)
+        is_ours = fields.keys().isdisjoint(("merges", "seen")) and bool(seen) == bool(closed)
+        if is_ours and last > -2:
+            if seen:
+                fields["seen"] = Unread(texts, last)
             width = 4 if "ties" in fields else 3
             rows = core.bpe_read_rows(contents, len(head) + len(_MERGES), width)
             if rows is not None:
@@ -256,7 +286,11 @@ def _training(
     ties = expect(fields.get("ties"), str, source, "ties")
     if ties not in TIES:
         raise ValueError(f"{source}: expected ties to be one of {TIES}, got {ties[:60]!r}.")
-    seen = _seen(expect(fields.get("seen", {}), dict, source, "seen"), n_tokens, source)
+    seen = fields.get("seen", {})
+    if not isinstance(seen, Unread):
+        seen = _seen(expect(seen, dict, source, "seen"), n_tokens, source)
+    elif seen.last >= n_tokens:
+        raise ValueError(f"{source}: expected seen to go by token, got {str(seen.last)!r}.")
     frequency = expect(fields.get("min_frequency"), int, source, "min_frequency")
     return Training(counts, ties, frequency, seen)
 

@@ -4,7 +4,7 @@ Names and arguments are tiktoken's where it has the same thing.
 """
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -135,6 +135,14 @@ class Tokenizer(Trainable, EncodesFiles, Exchange):
                 )
             return explainer.token(self._vocabulary.tokens.index(token_or_text))
         return explainer.token(operator.index(token_or_text))
+
+    def explain_merges(self) -> Iterator[tuple[explaining.Merge, str | None]]:
+        """Each merge in the order in which it was learned, and a chunk that holds its token.
+
+        Its count is how often the pair occurred when it was merged: why it was its turn. None
+        where the merges were imported.
+        """
+        return explaining.Explainer(self._known_training()).merges()
 
     def truncate(self, vocab_size: int) -> "Tokenizer":
         """A tokenizer of the first merges: the first merges of a BPE are a BPE.

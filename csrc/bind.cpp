@@ -1,5 +1,5 @@
-// The table of contents of groundup._C. Beside bpe/bind*.cpp, bind_adamw.cpp and
-// bind_attention.cpp the only file that knows Python.
+// The table of contents of groundup._C. Beside bpe/bind*.cpp, bind_adamw.cpp, bind_attention.cpp
+// and bind_linear.cpp the only file that knows Python.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -25,6 +25,7 @@ namespace groundup {
 void bind_adamw_tensors(py::module_& m);  // bind_adamw.cpp
 void bind_attention(py::module_& m);      // bind_attention.cpp
 void bind_bpe(py::module_& m);            // bpe/bind.cpp
+void bind_linear(py::module_& m);         // bind_linear.cpp
 
 namespace {
 
@@ -295,6 +296,7 @@ PYBIND11_MODULE(_C, m) {
   groundup::bind_cross_entropy(m);
   groundup::bind_gelu(m);
   groundup::bind_layer_norm(m);
+  groundup::bind_linear(m);
   m.def("adamw_step_cpu", &groundup::adamw_step);
   groundup::bind_adamw_tensors(m);
   groundup::bind_bpe(m);

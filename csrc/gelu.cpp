@@ -1,8 +1,8 @@
 // x times a share between 0 and 1, which is a distribution function. Derivation: docs/gelu.md.
 #include "gelu.h"
 
+#include "gelu_share.h"
 #include "parallel.h"
-#include "simd.h"
 
 namespace groundup::GROUNDUP_ISA {
 namespace {
@@ -12,40 +12,12 @@ constexpr int64_t kChunk = 8192;
 constexpr int64_t kSerialElements = 16384;
 constexpr int64_t kStreamBytes = 8 << 20;  // an output of this size does not stay in cache
 
-// The share and its slope in x.
-struct Share {
-  vfloat share, slope;
-};
-
-template <class T>
-GROUNDUP_INLINE Share exact(vfloat x) {
-  const vfloat gaussian = exp_softmax(-0.5f * (x * x));
-  constexpr float kInverseRootTwoPi = 0.398942280401432678f;
-  if constexpr (sizeof(T) == 2)
-    return {normal_cdf_short(x, gaussian), gaussian * kInverseRootTwoPi};
-  else
-    return {normal_cdf(x, gaussian), gaussian * kInverseRootTwoPi};
-}
-
-// (1 + tanh(u)) / 2 = 1 / (1 + e^(-2u)), with u = sqrt(2/pi) (x + 0.044715 x^3).
-GROUNDUP_INLINE Share approximate(vfloat x) {
-  constexpr float kTwoRoot = 1.595769121605730711f;  // 2 sqrt(2/pi)
-  constexpr float kCubic = 0.044715f;
-  const vfloat square = x * x;
-  const vfloat twice = (x * kTwoRoot) * (1.0f + kCubic * square);
-  const vfloat e = exp_softmax(-abs(twice));
-  const vfloat large = 1.0f / (1.0f + e), small = e * large;
-  const vint negative = twice < 0.0f;
-  const vfloat steepness = kTwoRoot * (1.0f + (3 * kCubic) * square);
-  return {select(negative, small, large), (large * small) * steepness};
-}
-
 template <class T, bool kTanh>
-GROUNDUP_INLINE Share share_of(vfloat x) {
+GROUNDUP_INLINE GeluShare share_of(vfloat x) {
   if constexpr (kTanh)
-    return approximate(x);
+    return gelu_tanh(x);
   else
-    return exact<T>(x);
+    return gelu_exact<T>(x);
 }
 
 template <class T, bool kTanh, bool kBackward, bool kStream>
@@ -55,7 +27,7 @@ void part(const Gelu& job, int64_t begin, int64_t end) {
   T* output = (T*)job.output;
   const auto at = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
     const vfloat x = load(input + i, lanes);
-    const Share s = share_of<T, kTanh>(x);
+    const GeluShare s = share_of<T, kTanh>(x);
     const vfloat y = kBackward ? load(doutput + i, lanes) * (s.share + x * s.slope) : x * s.share;
     if constexpr (kStream)
       store_streaming(output + i, y, lanes);

@@ -208,6 +208,51 @@ def gelu_backward_cpu(
     input: int, dtype: int, is_tanh: bool, n: int, doutput: int, dinput: int
 ) -> None: ...
 
+# linear: float32; strides count elements, any are taken; activation 0 none, 1 gelu, 2 gelu_tanh.
+#   bias             (n_out,) or 0
+#   output           (n_rows, n_out), rows side by side, as are preactivation and all gradients
+#   preactivation    what the activation was taken of; 0 in forward if it is not wanted
+#   dpreactivation   memory for (n_rows, n_out) where there is an activation; doutput then has its
+#                    rows side by side, whatever its strides say
+#   dinput, dweight  0 if not wanted; dweight is (n_out, n_in), or transposed
+#   dbias            (n_out,), comes with dweight alone; 0 if not wanted
+def linear_forward_cpu(
+    input: int,
+    input_row_stride: int,
+    input_column_stride: int,
+    weight: int,
+    weight_row_stride: int,
+    weight_column_stride: int,
+    bias: int,
+    n_rows: int,
+    n_in: int,
+    n_out: int,
+    activation: int,
+    preactivation: int,
+    output: int,
+) -> None: ...
+def linear_backward_cpu(
+    doutput: int,
+    doutput_row_stride: int,
+    doutput_column_stride: int,
+    input: int,
+    input_row_stride: int,
+    input_column_stride: int,
+    weight: int,
+    weight_row_stride: int,
+    weight_column_stride: int,
+    n_rows: int,
+    n_in: int,
+    n_out: int,
+    activation: int,
+    preactivation: int,
+    dpreactivation: int,
+    dinput: int,
+    dweight: int,
+    dweight_is_transposed: bool,
+    dbias: int,
+) -> None: ...
+
 # layer_norm: dtype 0 float32, 1 bfloat16; strides count elements; output and dinput contiguous.
 #   weight, bias     float32 (n_columns,), or 0
 #   statistics       float32 (n_rows, 2): mean, 1 / sqrt(variance + eps)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from groundup.ops.dispatch import use as use
     from groundup.ops.gelu import gelu as gelu
     from groundup.ops.layer_norm import layer_norm as layer_norm
+    from groundup.ops.linear import linear as linear
     from groundup.ops.scaled_dot_product_attention import (
         scaled_dot_product_attention as scaled_dot_product_attention,
     )
@@ -37,6 +38,7 @@ _OPS = (
     "decode_attention",
     "gelu",
     "layer_norm",
+    "linear",
     "scaled_dot_product_attention",
     "use",
 )

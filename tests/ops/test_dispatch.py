@@ -128,6 +128,7 @@ REFERENCES = {
     "decode_attention": lambda: gu.decode_attention(Q, Q, Q),
     "layer_norm": lambda: gu.layer_norm(META, 7),
     "gelu": lambda: gu.gelu(META),
+    "linear": lambda: gu.linear(META, META),
 }
 
 
@@ -152,6 +153,7 @@ def test_the_reference_raises_where_it_cannot_see_values(op):
         lambda t: gu.decode_attention(*[t.view(1, 1, 3, 5)] * 3),
         lambda t: gu.layer_norm(t, 5),
         gu.gelu,
+        lambda t: gu.linear(t, torch.zeros(4, 5)),
     ],
 )
 def test_the_reference_reads_no_memory_that_was_released(call):

@@ -54,6 +54,14 @@ def _gelu(device: str) -> tuple[Tensor, ...]:
     return out, _gradient(x)
 
 
+def _linear(device: str) -> tuple[Tensor, ...]:
+    # The smallest that is left to the native kernel: below, torch goes first.
+    x, weight, bias = _normal(device, 128, 128), _normal(device, 128, 128), _normal(device, 128)
+    out = gu.linear(x, weight, bias, activation="gelu_tanh")
+    out.square().mean().backward()
+    return out, _gradient(x), _gradient(weight), _gradient(bias)
+
+
 def _adamw(device: str) -> tuple[Tensor, ...]:
     parameters = [_normal(device, 3, 7), _normal(device, 11)]
     optimizer = gu.optim.AdamW(parameters, lr=0.1)
@@ -71,6 +79,7 @@ PROBES: dict[str, Callable[[str], tuple[Tensor, ...]]] = {
     "decode_attention": _decode_attention,
     "layer_norm": _layer_norm,
     "gelu": _gelu,
+    "linear": _linear,
     "adamw": _adamw,
 }
 

@@ -29,9 +29,8 @@ class Conv1D(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_in, n_out))
         self.bias = nn.Parameter(torch.empty(n_out))
 
-    def forward(self, x: Tensor) -> Tensor:
-        rows = torch.addmm(self.bias, x.reshape(-1, x.size(-1)), self.weight)
-        return rows.view(*x.shape[:-1], -1)
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        return gu.linear(x, self.weight.t(), self.bias, activation=activation)
 
 
 class LayerNorm(nn.Module):
@@ -83,7 +82,7 @@ class MLP(nn.Module):
         self.c_proj = Conv1D(config.inner_size, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.c_proj(gu.gelu(self.c_fc(x), approximate="tanh"))
+        out = self.c_proj(self.c_fc(x, "gelu_tanh"))
         return F.dropout(out, self.resid_pdrop, self.training)
 
 
@@ -169,8 +168,7 @@ class GPT(nn.Module):
         outside the vocabulary.
         """
         self._check(ids, 0 if cache is None else cache.length)
-        logits: Tensor = self.lm_head(self.transformer(ids, cache))
-        return logits
+        return gu.linear(self.transformer(ids, cache), self.lm_head.weight)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy () in nats of `targets` (B, T) under the logits of `ids` (B, T).

@@ -10,6 +10,7 @@ from groundup.ops.cross_entropy import cross_entropy
 from groundup.ops.dispatch import use
 from groundup.ops.gelu import gelu
 from groundup.ops.layer_norm import layer_norm
+from groundup.ops.linear import linear
 from groundup.ops.scaled_dot_product_attention import scaled_dot_product_attention
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "decode_attention",
     "gelu",
     "layer_norm",
+    "linear",
     "scaled_dot_product_attention",
     "use",
 ]

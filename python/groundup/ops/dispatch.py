@@ -24,6 +24,7 @@ IMPLEMENTATIONS: dict[str, tuple[str, ...]] = {
     "decode_attention": ("cpp", "torch", "reference"),
     "layer_norm": ("cpp", "torch", "reference"),
     "gelu": ("cpp", "torch", "reference"),
+    "linear": ("cpp", "torch", "reference"),
     "adamw": ("cpp", "torch", "cuda", "reference"),
 }
 NAMES = ("reference", "cpp", "cuda", "triton", "torch")

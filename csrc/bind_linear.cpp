@@ -1,0 +1,171 @@
+// A linear layer, forward and backward, as products of matrices. Sizes and strides as the op has
+// them; what the products are is written here.
+#include <pybind11/pybind11.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "gelu.h"
+#include "isa.h"
+#include "matmul.h"
+#include "pages.h"
+#include "parallel.h"
+
+namespace py = pybind11;
+
+namespace groundup {
+namespace {
+
+using Address = std::uintptr_t;
+using Size = std::int64_t;
+
+// Scratch for packed matrices: a few megabytes, of which one is kept when it is given back. Fresh
+// memory of that size costs a fault for every page, which is a tenth of a small product. An atomic
+// and no lock: a child forked while another thread holds a lock would wait for ever.
+class Space {
+ public:
+  explicit Space(std::size_t n_floats) : block_(spare().exchange(nullptr)) {
+    if (block_ && block_->n_floats >= n_floats) return;
+    block_.reset();
+    block_ = std::make_unique<Block>(n_floats);
+  }
+  ~Space() { delete spare().exchange(block_.release()); }
+  Space(const Space&) = delete;
+  Space& operator=(const Space&) = delete;
+  float* begin() const { return block_->begin; }
+
+ private:
+  static constexpr std::align_val_t kLine{64};
+  struct Block {
+    explicit Block(std::size_t n)
+        : n_floats(n), begin(static_cast<float*>(::operator new(n * sizeof(float), kLine))) {}
+    ~Block() { ::operator delete(begin, kLine); }
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
+    std::size_t n_floats;
+    float* begin;
+  };
+  static std::atomic<Block*>& spare() {
+    static std::atomic<Block*> block{nullptr};
+    return block;
+  }
+  std::unique_ptr<Block> block_;
+};
+
+// A region costs microseconds: each thread gets at least as much work.
+int threads_for(const Matmul& job) {
+  constexpr double kLeastWork = 1 << 18;  // multiplications
+  const double work = static_cast<double>(job.m) * static_cast<double>(job.n) *
+                      static_cast<double>(job.k) / kLeastWork;
+  const int usable = usable_threads();
+  return work < usable ? (work < 1 ? 1 : static_cast<int>(work)) : usable;
+}
+
+void run(Matmul job) {
+  if (job.m == 0 || job.n == 0) return;
+  job.n_threads = threads_for(job);
+  const Space space(static_cast<std::size_t>(matmul_space(job)));
+  job.space = space.begin();
+  advise_huge_pages(job.c, static_cast<std::size_t>(job.m * job.n) * sizeof(float));
+  GROUNDUP_CALL(matmul_cpu, job);
+}
+
+Matrix matrix(Address values, Size row_stride, Size column_stride) {
+  return {reinterpret_cast<const float*>(values), row_stride, column_stride};
+}
+
+Matrix transposed(Matrix matrix) {
+  std::swap(matrix.row_stride, matrix.column_stride);
+  return matrix;
+}
+
+void check(Size n_rows, Size n_in, Size n_out, int activation) {
+  if (n_rows < 0 || n_in < 0 || n_out < 0)
+    throw py::value_error("expected sizes of at least 0, got n_rows " + std::to_string(n_rows) +
+                          ", n_in " + std::to_string(n_in) + " and n_out " + std::to_string(n_out));
+  if (activation < 0 || activation > 2)
+    throw py::value_error("activation: expected 0 (none), 1 (gelu) or 2 (gelu_tanh), got " +
+                          std::to_string(activation));
+}
+
+void linear_forward(Address input, Size input_row_stride, Size input_column_stride, Address weight,
+                    Size weight_row_stride, Size weight_column_stride, Address bias, Size n_rows,
+                    Size n_in, Size n_out, int activation, Address preactivation, Address output) {
+  check(n_rows, n_in, n_out, activation);
+  Matmul job{};
+  job.m = n_rows, job.n = n_out, job.k = n_in;
+  job.a = matrix(input, input_row_stride, input_column_stride);
+  job.b = transposed(matrix(weight, weight_row_stride, weight_column_stride));
+  job.c = reinterpret_cast<float*>(preactivation ? preactivation : output);
+  job.c_row_stride = n_out;
+  job.bias = reinterpret_cast<const float*>(bias);
+  job.activation = static_cast<Activation>(activation);
+  job.activated = reinterpret_cast<float*>(output);
+  py::gil_scoped_release release;
+  if (preactivation && preactivation != output)
+    advise_huge_pages(job.activated, static_cast<std::size_t>(n_rows * n_out) * sizeof(float));
+  run(job);
+}
+
+void linear_backward(Address doutput, Size doutput_row_stride, Size doutput_column_stride,
+                     Address input, Size input_row_stride, Size input_column_stride, Address weight,
+                     Size weight_row_stride, Size weight_column_stride, Size n_rows, Size n_in,
+                     Size n_out, int activation, Address preactivation, Address dpreactivation,
+                     Address dinput, Address dweight, bool dweight_is_transposed, Address dbias) {
+  check(n_rows, n_in, n_out, activation);
+  if (activation != 0 && n_rows * n_out != 0 && (!preactivation || !dpreactivation))
+    throw py::value_error(
+        "activation: expected preactivation and memory for its gradient, got address 0");
+  py::gil_scoped_release release;
+  Matrix dy = matrix(doutput, doutput_row_stride, doutput_column_stride);
+  if (activation != 0) {
+    Gelu gelu{};
+    gelu.input = reinterpret_cast<const void*>(preactivation);
+    gelu.is_tanh = static_cast<Activation>(activation) == Activation::gelu_tanh;
+    gelu.n = n_rows * n_out;
+    gelu.doutput = reinterpret_cast<const void*>(doutput);
+    gelu.output = reinterpret_cast<void*>(dpreactivation);
+    GROUNDUP_CALL(gelu_backward_cpu, gelu);
+    dy = matrix(dpreactivation, n_out, 1);
+  }
+  if (dinput) {
+    Matmul job{};
+    job.m = n_rows, job.n = n_in, job.k = n_out;
+    job.a = dy;
+    job.b = matrix(weight, weight_row_stride, weight_column_stride);
+    job.c = reinterpret_cast<float*>(dinput);
+    job.c_row_stride = n_in;
+    run(job);
+  }
+  if (dweight) {
+    const Matrix x = matrix(input, input_row_stride, input_column_stride);
+    Matmul job{};
+    job.k = n_rows;
+    job.c = reinterpret_cast<float*>(dweight);
+    float* const sums = reinterpret_cast<float*>(dbias);
+    if (dweight_is_transposed) {
+      job.m = n_in, job.n = n_out;
+      job.a = transposed(x), job.b = dy;
+      job.b_sums = sums;
+    } else {
+      job.m = n_out, job.n = n_in;
+      job.a = transposed(dy), job.b = x;
+      job.a_sums = sums;
+    }
+    job.c_row_stride = job.n;
+    run(job);
+  }
+}
+
+}  // namespace
+
+void bind_linear(py::module_& m) {
+  m.def("linear_forward_cpu", &linear_forward);
+  m.def("linear_backward_cpu", &linear_backward);
+}
+
+}  // namespace groundup

@@ -1,0 +1,291 @@
+"""linear on the native kernel: rows out of any shape, pointers, autograd, torch.compile."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groundup.ops import dispatch, gate
+from groundup.ops.native import core
+from groundup.ops.pages import LARGE_BYTES, empty_large
+
+ACTIVATIONS = {None: 0, "gelu": 1, "gelu_tanh": 2}
+
+# Where the kernel overtakes torch, forward and backward together (docs/linear.md has the figures):
+# few rows are a product with a vector, which memory bounds; small products are overhead.
+_LEAST_ROWS = 32
+_LEAST_WIDTH = 32
+_LEAST_WORK = 1 << 21
+
+
+def pays(input: Tensor, weight: Tensor) -> bool:
+    """Whether the product is of a size at which the kernel is faster than torch."""
+    n_out, n_in = weight.shape
+    if n_in < _LEAST_WIDTH or n_out < _LEAST_WIDTH:
+        return False
+    n_rows = input.numel() // n_in
+    return n_rows >= _LEAST_ROWS and n_rows * n_in * n_out >= _LEAST_WORK
+
+
+def linear_cpp(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: int, plain: bool
+) -> Tensor:
+    """activation(input @ weight.T + bias); arguments were checked by the op.
+
+    activation  a value of ACTIVATIONS
+    plain       whether pointers may be taken right here, as the gate found
+    """
+    if not plain:
+        output: Tensor = torch.ops.groundup.linear(input, weight, bias, activation)[0]
+        return output
+    if torch.is_grad_enabled() and (
+        input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        return _record(input, weight, bias, (activation,))  # type: ignore[no-any-return]
+    return _forward(input, weight, bias, activation, False)[0]
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """(rows, columns), a view where there is one."""
+    return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
+
+
+def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    empty = like.new_empty(shape)
+    return empty_large(empty) if empty.nbytes >= LARGE_BYTES else empty
+
+
+def _forward(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: int, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """(output, what the activation was taken of: None unless there is one and it is kept)"""
+    dispatch.note("linear", "cpp")
+    n_out, n_in = weight.shape
+    output = _empty(input, (*input.shape[:-1], n_out))
+    preactivation = torch.empty_like(output) if keep and activation else None
+    rows = _rows(input)
+    bias_pointer = 0
+    if bias is not None:
+        bias = bias.contiguous()
+        bias_pointer = bias.data_ptr() or gate.address("bias", bias)
+    core.linear_forward_cpu(
+        rows.data_ptr() or gate.address("input", rows),
+        *rows.stride(),
+        weight.data_ptr() or gate.address("weight", weight),
+        *weight.stride(),
+        bias_pointer,
+        rows.shape[0],
+        n_in,
+        n_out,
+        activation,
+        0 if preactivation is None else preactivation.data_ptr(),
+        output.data_ptr(),
+    )
+    return output, preactivation
+
+
+def _backward(
+    doutput: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    preactivation: Tensor | None,
+    activation: int,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of input, weight (laid out as weight is) and bias; None where not wanted."""
+    n_out, n_in = weight.shape
+    dy, x = _rows(doutput), _rows(input)
+    dpreactivation = None
+    if preactivation is not None:
+        dy, preactivation = dy.contiguous(), preactivation.contiguous()
+        dpreactivation = torch.empty_like(dy)
+    wants_input, wants_weight, wants_bias = wanted
+    dinput = _empty(input, tuple(input.shape)) if wants_input else None
+    dweight = dbias = None
+    is_transposed = _is_transposed(weight)
+    if wants_weight:
+        dweight = _empty(weight, (n_in, n_out) if is_transposed else (n_out, n_in))
+        if wants_bias:
+            dbias = weight.new_empty(n_out)
+    core.linear_backward_cpu(
+        dy.data_ptr() or gate.address("the gradient of output", dy),
+        *dy.stride(),
+        x.data_ptr() or gate.address("input", x),
+        *x.stride(),
+        weight.data_ptr() or gate.address("weight", weight),
+        *weight.stride(),
+        dy.shape[0],
+        n_in,
+        n_out,
+        activation,
+        0 if preactivation is None else preactivation.data_ptr(),
+        0 if dpreactivation is None else dpreactivation.data_ptr(),
+        0 if dinput is None else dinput.data_ptr(),
+        0 if dweight is None else dweight.data_ptr(),
+        is_transposed,
+        0 if dbias is None else dbias.data_ptr(),
+    )
+    if dweight is not None and is_transposed:
+        dweight = dweight.t()
+    if wants_bias and dbias is None:
+        dbias = (dy if dpreactivation is None else dpreactivation).sum(0)
+    return dinput, dweight, dbias
+
+
+def _is_transposed(weight: Tensor) -> bool:
+    """Whether the gradient is laid out (in, out), as weight is, to be added to it in one pass."""
+    return weight.stride(0) == 1 and weight.stride(1) != 1
+
+
+class _Linear(torch.autograd.Function):
+    # What is not differentiated comes in one tuple: autograd looks at every argument by itself.
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, rest: tuple[int]
+    ) -> Tensor:
+        (ctx.activation,) = rest
+        output, preactivation = _forward(input, weight, bias, ctx.activation, True)
+        ctx.save_for_backward(input, weight, preactivation)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, doutput: Tensor) -> tuple[Tensor | None, ...]:
+        needs = ctx.needs_input_grad
+        backward = _Backward.apply if torch.is_grad_enabled() else _backward
+        grads = backward(doutput, *ctx.saved_tensors, ctx.activation, needs[:3])  # type: ignore[call-arg]
+        return *grads, None
+
+
+_record = gate.recorder(_Linear)
+
+
+class _Backward(torch.autograd.Function):
+    """A node of its own, so that a second derivative is refused and not taken for zero."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
+        return _backward(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise gate.refuse_second_derivative("linear")
+
+
+_library = torch.library.Library("groundup", "FRAGMENT")
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+_library.define(
+    "linear(Tensor input, Tensor weight, Tensor? bias, int activation)"
+    " -> (Tensor output, Tensor preactivation)",
+    tags=_TAGS,
+)
+_library.define(
+    "linear_backward(Tensor doutput, Tensor input, Tensor weight, Tensor? preactivation, "
+    "int activation, bool[] wanted) -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
+)
+
+
+def _check_operator(input: Tensor, weight: Tensor, *others: Tensor | None) -> None:
+    """torch.ops is open to everybody, and the kernel trusts its sizes."""
+    for tensor in (input, weight, *others):
+        if tensor is not None and tensor.dtype is not torch.float32:
+            raise TypeError(f"groundup::linear: expected float32, got {tensor.dtype}")
+    if weight.dim() != 2 or weight.numel() == 0 or not input.dim():
+        raise ValueError(
+            "groundup::linear: expected input (..., in) and weight (out, in) with elements, got "
+            f"shapes {tuple(input.shape)} and {tuple(weight.shape)}"
+        )
+    if input.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"groundup::linear: expected input (..., {weight.shape[1]}), got {tuple(input.shape)}"
+        )
+
+
+def _operator(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: int
+) -> tuple[Tensor, Tensor]:
+    _check_operator(input, weight, bias)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"groundup::linear: expected bias ({weight.shape[0]},), got {tuple(bias.shape)}"
+        )
+    output, preactivation = _forward(input, weight, bias, activation, True)
+    return output, input.new_empty(0) if preactivation is None else preactivation
+
+
+def _backward_operator(
+    doutput: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    preactivation: Tensor | None,
+    activation: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is not wanted is empty, (0,)."""
+    _check_operator(input, weight, doutput, preactivation)
+    shape = (*input.shape[:-1], weight.shape[0])
+    for name, tensor in (("doutput", doutput), ("preactivation", preactivation)):
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"groundup::linear_backward: expected {name} {shape}, got {tuple(tensor.shape)}"
+            )
+    wants_input, wants_weight, wants_bias = wanted
+    asked = (wants_input, wants_weight, wants_bias)
+    grads = _backward(doutput, input, weight, preactivation, activation, asked)
+    dinput, dweight, dbias = (input.new_empty(0) if grad is None else grad for grad in grads)
+    return dinput, dweight, dbias
+
+
+def _fake(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: int
+) -> tuple[Tensor, Tensor]:
+    output = input.new_empty((*input.shape[:-1], weight.shape[0]))
+    return output, torch.empty_like(output) if activation else input.new_empty(0)
+
+
+def _backward_fake(
+    doutput: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    preactivation: Tensor | None,
+    activation: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    n_out, n_in = weight.shape
+    dinput, dweight, dbias = (input.new_empty(0) for _ in range(3))
+    if wanted[0]:
+        dinput = input.new_empty(input.shape)
+    if wanted[1]:
+        transposed = _is_transposed(weight)
+        dweight = (
+            weight.new_empty((n_in, n_out)).t() if transposed else weight.new_empty((n_out, n_in))
+        )
+    if wanted[2]:
+        dbias = weight.new_empty(n_out)
+    return dinput, dweight, dbias
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    input, weight, _, ctx.activation = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(input, weight, output[1] if ctx.activation else None)
+
+
+def _operator_backward(ctx: Any, doutput: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:3])
+    grads = torch.ops.groundup.linear_backward(doutput, *ctx.saved_tensors, ctx.activation, wanted)
+    return *(grad if asked else None for grad, asked in zip(grads, wanted, strict=True)), None
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> Any:
+    raise gate.refuse_second_derivative("linear")
+
+
+_library.impl("linear", _operator, "CPU")
+_library.impl("linear_backward", _backward_operator, "CPU")
+torch.library.register_fake("groundup::linear", _fake, lib=_library)
+torch.library.register_fake("groundup::linear_backward", _backward_fake, lib=_library)
+torch.library.register_autograd(
+    "groundup::linear", _operator_backward, setup_context=_save, lib=_library
+)
+torch.library.register_autograd("groundup::linear_backward", _refuse, lib=_library)

@@ -17,7 +17,9 @@ def trained_one_step(form, dtype):
     """(logits, loss, gradients, parameters after the step, what ran)"""
     torch.manual_seed(0)
     model = GPT(CONFIG).to(dtype)
-    optimizer = gu.optim.AdamW(model.parameters(), max_grad_norm=1.0)
+    # The first update is g / (|g| + eps): with a smaller eps a gradient near 0, where all the
+    # digits are rounding, would decide over a whole matrix's error.
+    optimizer = gu.optim.AdamW(model.parameters(), eps=1e-5, max_grad_norm=1.0)
     ids, targets = torch.randint(CONFIG.vocab_size, (2, *SHAPE))
     targets[0, :5] = -100
     with gu.use(form), dispatch.ran() as log:
@@ -40,7 +42,7 @@ def steps():
 
 
 def test_every_op_of_the_step_ran_on_its_reference(steps):
-    ops = ("causal_attention", "layer_norm", "gelu", "cross_entropy", "adamw")
+    ops = ("causal_attention", "layer_norm", "linear", "cross_entropy", "adamw")
     assert steps[0][-1] == {(op, "reference") for op in ops}
 
 

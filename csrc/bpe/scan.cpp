@@ -36,6 +36,13 @@ struct Classes {
   unsigned n;                             // bytes that are known
 };
 
+// In indic-math, what makes a number more than digits with letters after them.
+inline uint64_t odd_beside_numbers(const Bytes& b, uint64_t digits) noexcept {
+  const uint64_t after = digits << 1, more = digits | high_bits(b);  // perhaps digits
+  const uint64_t joins = (equal(b, '.') | (equal(b, ',') & more >> 2)) & more >> 1;
+  return (after & (joins | equal(b, '%'))) | (equal(b, '$') & (after | more >> 1));
+}
+
 template <Pattern pattern>
 inline Classes classify(const Byte* at, unsigned n) noexcept {
   constexpr bool cased = pattern == Pattern::gpt4o, indic = pattern == Pattern::indic_math;
@@ -58,7 +65,7 @@ inline Classes classify(const Byte* at, unsigned n) noexcept {
   if (indic) {
     c.operators = within(b, '<', 3) | within(b, '*', 2) | equal(b, '-') | equal(b, '/') |
                   equal(b, '^') | equal(b, '|') | equal(b, '~');
-    c.odd = c.number | equal(b, '$');
+    c.odd = odd_beside_numbers(b, c.number);
   }
   if (const uint64_t high = high_bits(b) & lowest(n)) {
     if (n > kWindow - 2) c.n = kWindow - 2;  // a character of three bytes from there on is not seen
@@ -74,7 +81,7 @@ inline Classes classify(const Byte* at, unsigned n) noexcept {
       c.attached = of[3] | of[10];
       c.letter |= c.attached;
       c.operators |= of[9];
-      c.odd |= numbers | of[8] | of[11] | of[13];
+      c.odd |= numbers | of[8] | of[11] | of[13] | (of[14] & c.number << 1);
     } else {
       c.letter |= of[11];
       c.number |= numbers;
@@ -213,7 +220,9 @@ struct Window<Pattern::indic_math> {
   static Starts starts(const Byte* at, const Classes& c) noexcept {
     const uint64_t led = c.space << 1, sign = c.symbol & ~c.operators;
     const uint64_t signs = run_starts(sign) & ~led, words = run_starts(c.letter);
-    Starts found{signs | ((words | run_starts(c.operators)) & ~led), 0, last_known(c)};
+    Starts found{signs | (run_starts(c.operators) & ~led), 0, last_known(c)};
+    found.at |= words & ~(led | c.number << 1);  // a variable or a unit
+    found.at |= (run_starts(c.number) & ~led) | third_numbers(c);
     found.at |= white_starts(c, c.newline & sign << 1);
     found.odd = words & c.attached;  // a sign's or a number's
     contract<true, true>(at, c.quote & signs, &found, c.n);

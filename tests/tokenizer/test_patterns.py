@@ -1,6 +1,7 @@
 """The patterns cut alike in the native scanners, tiktoken, Hugging Face and the regex module."""
 
 import functools
+import runpy
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -124,6 +125,30 @@ def test_no_letter_is_parted_from_its_marks_or_joiners(text):
         if regex.match(r"[\p{M}\u200c\u200d]", chunk):
             assert not regex.search(r"\p{L}[\p{M}\u200c\u200d]*\Z", before)
         before += chunk
+
+
+DIFFERENCES = Path(__file__).parent / "regex_differences.txt"
+
+
+def test_the_regex_module_differs_from_tiktoken_where_it_is_committed_and_nowhere_else(monkeypatch):
+    pytest.importorskip("tiktoken")
+    if f"regex {regex.__version__};" not in DIFFERENCES.read_text():
+        pytest.skip("the list is of another edition; tools/unicode_differences.py makes one")
+    tools = Path(__file__).parents[2] / "tools"
+    monkeypatch.syspath_prepend(str(tools))
+    assert runpy.run_path(str(tools / "unicode_differences.py"))["listing"]() == (
+        DIFFERENCES.read_text()
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in PATTERNS if name != "none"])
+def test_our_chunks_are_the_regex_module_s_but_for_the_committed_differences(name):
+    rows = regex.findall(r"(?m)^\S+ (\w+)\.\.(\w+) (?:regex|tiktoken)$", DIFFERENCES.read_text())
+    assert rows
+    differing = {point for a, b in rows for point in range(int(a, 16), int(b, 16) + 1)}
+    alike = [chr(p) for p in range(0, 0x30000, 37) if not 0xD800 <= p < 0xE000]
+    for text in _everywhere([c for c in alike if ord(c) not in differing]):
+        assert _chunks_of(text, name) == regex.findall(PATTERNS[name], text)
 
 
 def test_gpt4_cuts_where_tiktoken_does_today():

@@ -154,7 +154,7 @@ inline void contract(const Byte* at, uint64_t quotes, Starts* starts, unsigned n
     if (whole && (char_at(after).kind & (kLetter | kMark | kJoiner))) continue;
     const int end = static_cast<int>(after - at);
     starts->at &= ~(lowest(end) & ~lowest(i + 1));
-    starts->at |= uint64_t{1} << end;
+    if (end < 64) starts->at |= uint64_t{1} << end;
   }
 }
 

@@ -86,7 +86,7 @@ FileTotals CountWriter::finish() {
 void CountReader::fill(std::size_t n) {
   if (size_ - at_ >= n) return;
   if (n - (size_ - at_) > left_) throw Malformed{"a record ends after the file's records"};
-  std::memmove(buffer_.data(), buffer_.data() + at_, size_ - at_);
+  if (at_ > 0) std::memmove(buffer_.data(), buffer_.data() + at_, size_ - at_);
   size_ -= at_;
   at_ = 0;
   while (size_ < n) {

@@ -83,7 +83,6 @@ struct PyEncoder {
   IdBuffer ids_of(const Text& text) const {
     IdBuffer ids;
     const py::gil_scoped_release release;
-    ids.room(text.size / 4);
     encoder.encode(text.begin, text.size, &ids);
     return ids;
   }

@@ -104,7 +104,7 @@ class ChunkCache {
   struct Free {
     void operator()(void* memory) const noexcept { std::free(memory); }
   };
-  static constexpr std::size_t kPairs = std::size_t{1} << 16, kLongs = std::size_t{1} << 16;
+  static constexpr std::size_t kPairs = std::size_t{1} << 17, kLongs = std::size_t{1} << 15;
   static constexpr std::size_t kBytes = (kPairs + kLongs) * kLine;
 
   std::unique_ptr<void, Free> memory_;

@@ -15,6 +15,15 @@ constexpr std::size_t kSlack = 8;  // ids that may be written beyond the last on
 // Of no chunk: no short one is so long.
 constexpr ChunkKey kNotShort{0, ~std::uint64_t{0}};
 
+// How many ids text[at, n) will probably have, when text[0, at) had n_ids: memory that is taken
+// once and nearly all used costs half of what growing costs.
+std::size_t ids_of_rest(std::size_t at, std::size_t n, std::size_t n_ids) noexcept {
+  constexpr std::size_t kTelling = std::size_t{1} << 15;
+  if (at < kTelling) return std::min(n - at, kTelling) / 2;
+  const double rate = static_cast<double>(n_ids) / static_cast<double>(at);
+  return static_cast<std::size_t>(1.05 * rate * static_cast<double>(n - at));
+}
+
 // Calls visit(at, ends, found) for batches of the given chunks that are not empty.
 template <class Visit>
 void for_each_given(const std::int64_t* given, std::size_t n_chunks, Visit&& visit) {
@@ -76,9 +85,12 @@ Encoder::~Encoder() {
 
 void Encoder::encode(const std::uint8_t* text, std::size_t n, IdBuffer* ids) const {
   const Lease workspace(*this);
+  const std::size_t n_before = ids->size();
   for_each_batch(pattern_, text, n,
                  [&](std::size_t at, const std::size_t* ends, std::size_t found) {
-                   std::uint32_t* out = ids->room(ends[found - 1] - at + kSlack);
+                   const std::size_t size = ends[found - 1] - at + kSlack;
+                   const std::size_t rest = ids_of_rest(at, n, ids->size() - n_before);
+                   std::uint32_t* out = ids->room(size, size + rest);
                    ids->wrote(encode_block(text, at, n, ends, found, *workspace, out));
                  });
 }

@@ -17,9 +17,10 @@ IdBuffer::IdBuffer(IdBuffer&& other) noexcept
   other.size_ = other.capacity_ = 0;
 }
 
-std::uint32_t* IdBuffer::room(std::size_t n) {
+std::uint32_t* IdBuffer::room(std::size_t n, std::size_t expected) {
   if (capacity_ - size_ < n) {
-    const std::size_t capacity = std::max(size_ + n, capacity_ + capacity_ / 2);
+    const std::size_t capacity = std::max(size_ + std::max(n, expected),
+                                          capacity_ + (expected ? capacity_ / 8 : capacity_ / 2));
     if (capacity > std::size_t{1} << 60) throw std::bad_alloc();
     void* grown = std::realloc(ids_, capacity * sizeof *ids_);
     if (grown == nullptr) throw std::bad_alloc();

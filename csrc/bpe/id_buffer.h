@@ -14,8 +14,9 @@ class IdBuffer {
   IdBuffer(IdBuffer&& other) noexcept;
   IdBuffer& operator=(IdBuffer&&) = delete;
 
-  // Where to write up to n ids; wrote(end) then says where they ended. Throws std::bad_alloc.
-  std::uint32_t* room(std::size_t n);
+  // Where to write up to n ids; wrote(end) then says where they ended. Where that takes memory, it
+  // is taken for `expected` ids, if more. Throws std::bad_alloc.
+  std::uint32_t* room(std::size_t n, std::size_t expected = 0);
   void wrote(const std::uint32_t* end) noexcept { size_ = static_cast<std::size_t>(end - ids_); }
   void clear() noexcept { size_ = 0; }
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from groundup.tokenizer import explain as explaining
-from groundup.tokenizer.counts import threads_or_default
 from groundup.tokenizer.encoding_files import EncodesFiles
 from groundup.tokenizer.engine import without_surrogates
 from groundup.tokenizer.exchange import Exchange
@@ -42,19 +41,12 @@ class Tokenizer(Trainable, EncodesFiles, Exchange):
         """The bytes of ids, which need not be whole characters."""
         return self._decoder.decode_bytes(ids)
 
-    def decode_batch(
-        self,
-        batch: Iterable[ArrayLike],
-        *,
-        errors: str = "replace",
-        num_threads: int | None = None,
-    ) -> list[str]:
+    def decode_batch(self, batch: Iterable[ArrayLike], *, errors: str = "replace") -> list[str]:
         """`decode` for each of several lists of ids.
 
-        `num_threads` is tiktoken's, is checked, and changes nothing: reading a list of ints and
-        making a str both need the interpreter's lock, and are nearly all of the work.
+        On one thread: reading a list of ints and making a str both need the interpreter's lock,
+        and are nearly all of the work.
         """
-        threads_or_default(num_threads)
         return self._decoder.decode_batch(batch, errors)
 
     def stream_decoder(self, errors: str = "replace") -> StreamDecoder:

@@ -176,6 +176,17 @@ def test_a_large_hostile_file_is_refused_at_once(written, tmp_path):
         Tokenizer.load(path)
 
 
+@pytest.mark.parametrize("part", [b"[],", b'"a":0,', b'{"a":', b"0,"])
+def test_values_without_end_are_refused_before_they_are_made(tmp_path, part):
+    path = tmp_path / "hostile.json"
+    path.write_bytes(b"[" + part * (1 + (1 << 22)))
+    with pytest.raises(ValueError, match=r"at most 4194304 values and 1048576 keys, got more"):
+        Tokenizer.load(path)
+    path.write_bytes(b"0 0\n" * (2 + (1 << 21)))
+    with pytest.raises(ValueError, match="expected at most 2097152 lines, got more"):
+        Tokenizer.from_minbpe(path)
+
+
 def test_a_folder_and_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match="expected a regular file, got a folder"):
         Tokenizer.load(tmp_path)

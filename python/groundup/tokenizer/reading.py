@@ -14,6 +14,7 @@ T = TypeVar("T")
 # fourth. Values beyond would take minutes and gigabytes before anything could be judged.
 MAX_FILE_BYTES = 1 << 27
 MAX_JSON_VALUES = 1 << 22
+MAX_JSON_KEYS = 1 << 20  # in one object they cost most
 MAX_LINES = 1 << 21
 
 
@@ -69,11 +70,11 @@ def _expect_few_values(contents: str | bytes, source: str) -> None:
         return
     encoded = contents.encode(errors="replace") if isinstance(contents, str) else contents
     marks = np.frombuffer(encoded, dtype=np.uint8)
-    n_values = sum(int(np.count_nonzero(marks == mark)) for mark in b",[{")
-    if n_values > MAX_JSON_VALUES:
+    comma, bracket, brace, colon = (int(np.count_nonzero(marks == mark)) for mark in b",[{:")
+    if comma + bracket + brace > MAX_JSON_VALUES or colon > MAX_JSON_KEYS:
         raise ValueError(
-            f"{source}: expected a tokenizer's JSON of at most {MAX_JSON_VALUES} values, got more; "
-            "is it the right file?"
+            f"{source}: expected a tokenizer's JSON of at most {MAX_JSON_VALUES} values and "
+            f"{MAX_JSON_KEYS} keys, got more; is it the right file?"
         )
 
 

@@ -112,10 +112,12 @@ inline uint64_t white_starts(const Classes& c, uint64_t seeds) noexcept {
   return run_starts(white) | after | (blank & ~(c.white >> 1));
 }
 
-// Where a run of white space that is not known to end starts, or c.n.
+// Up to where starts are certain: before what a contraction or a space may depend on, and not
+// within white space that is not known to end.
 inline unsigned last_known(const Classes& c) noexcept {
   const uint64_t other = ~c.white & lowest(c.n);
-  return other ? 64 - __builtin_clzll(other) : 0;
+  const unsigned white = other ? 64 - __builtin_clzll(other) : 0;
+  return white < c.n - kLookAhead ? white : c.n - kLookAhead;
 }
 
 // Letters before which one sign alone starts a chunk: they belong to it.
@@ -246,7 +248,7 @@ inline size_t window(const Byte* text, size_t at, size_t n, size_t* ends, size_t
   }
   const Classes c = classify<pattern>(bytes, known);
   Starts found = Window<pattern>::starts(bytes, c);
-  unsigned limit = found.limit < c.n - kLookAhead ? found.limit : c.n - kLookAhead;
+  unsigned limit = found.limit;
   if (const uint64_t unclear = (c.odd | found.odd) & lowest(c.n)) {
     const unsigned first = __builtin_ctzll(unclear);
     if (*odd < at + first) *odd = at + first;

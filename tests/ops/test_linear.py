@@ -12,7 +12,7 @@ from groundup.ops import dispatch, native
 
 needs_native = pytest.mark.skipif(native.missing is not None, reason=str(native.missing))
 X, W, B = torch.zeros(3, 8), torch.zeros(5, 8), torch.zeros(5)
-LARGE = (torch.randn(256, 128), torch.randn(128, 128))
+LARGE = (torch.randn(256, 256), torch.randn(128, 256))
 
 
 @pytest.mark.parametrize("name", ["torch", "reference"])
@@ -62,7 +62,7 @@ def test_autocast_is_torchs():
 def test_modes_that_count_products_see_them():
     with FlopCounterMode(display=False) as counter:
         gu.linear(*LARGE)
-    assert counter.get_total_flops() == 2 * 256 * 128 * 128
+    assert counter.get_total_flops() == 2 * 256 * 256 * 128
 
 
 def test_fake_and_meta_tensors_have_the_shape():

@@ -285,7 +285,7 @@ def test_linear_compiles_with_gradients_and_a_dynamic_batch():
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(function, fullgraph=True, backend=counter, dynamic=True)
     for batch in (200, 300, 330):
-        tensors = [torch.randn(batch, 128), torch.randn(128, 256), torch.randn(256)]
+        tensors = [torch.randn(batch, 256), torch.randn(256, 256), torch.randn(256)]
         for tensor in tensors:
             tensor.requires_grad_()
         with dispatch.ran() as log:

@@ -11,11 +11,11 @@ from groundup.ops.pages import LARGE_BYTES, empty_large
 
 ACTIVATIONS = {None: 0, "gelu": 1, "gelu_tanh": 2}
 
-# Where the kernel overtakes torch, forward and backward together (docs/linear.md has the figures):
-# few rows are a product with a vector, which memory bounds; small products are overhead.
-_LEAST_ROWS = 32
+# Where the kernel overtakes torch, forward alone as well as with backward (docs/log.md has the
+# figures): packing is spread over the rows, and the cost of a call over the product.
+_LEAST_ROWS = 192
 _LEAST_WIDTH = 32
-_LEAST_WORK = 1 << 21
+_LEAST_WORK = 1 << 23
 
 
 def pays(input: Tensor, weight: Tensor) -> bool:

@@ -218,25 +218,33 @@ void multiply_by_rows(const Matmul& job, const MatmulBlocks& blocks) {
   for (int64_t begin = 0; begin < job.n; begin += blocks.columns) {
     const int64_t end = smaller(begin + blocks.columns, job.n);
     const int64_t n_slivers = parts(end - begin, kTileColumns);
+    const int64_t step = blocks.depth * blocks.n_depths;
+    const auto packed_b = [&](int64_t k, int64_t depth, int64_t n) {
+      return job.space + k % step * blocks.columns + (n - begin) * depth;
+    };
     // Once at least: without k, C is the bias.
-    for (int64_t k = 0; k == 0 || k < job.k; k += blocks.depth) {
-      const int64_t depth = smaller(blocks.depth, job.k - k);
+    for (int64_t first = 0; first == 0 || first < job.k; first += step) {
+      const int64_t past = smaller(first + step, job.k);
 #pragma omp for schedule(dynamic, 1)
-      for (int64_t s = 0; s < n_slivers; ++s) {
-        const int64_t n = begin + s * kTileColumns;
-        pack_sliver(job, k, depth, n, smaller(kTileColumns, end - n),
-                    job.space + (n - begin) * depth);
+      for (int64_t i = 0; i < n_slivers; ++i) {
+        const int64_t n = begin + i * kTileColumns;
+        for (int64_t k = first; k == first || k < past; k += blocks.depth) {
+          const int64_t depth = smaller(blocks.depth, job.k - k);
+          pack_sliver(job, k, depth, n, smaller(kTileColumns, end - n), packed_b(k, depth, n));
+        }
       }
 #pragma omp for schedule(dynamic, 1)
       for (int64_t task = 0; task < blocks.n_row_tasks * blocks.n_column_tasks; ++task) {
         const int64_t i = task / blocks.n_column_tasks, part = task % blocks.n_column_tasks;
-        Rows rows(job, blocks, i, k);
-        if (blocks.packs_a) rows.pack(job, packed_a, job.a_sums && begin == 0 && part == 0);
         const int64_t last = bound(n_slivers, blocks.n_column_tasks, part + 1);
-        for (int64_t s = bound(n_slivers, blocks.n_column_tasks, part); s < last; ++s) {
-          const int64_t n = begin + s * kTileColumns;
-          multiply_sliver(job, rows, job.space + (n - begin) * depth, n,
-                          smaller(kTileColumns, end - n));
+        for (int64_t k = first; k == first || k < past; k += blocks.depth) {
+          Rows rows(job, blocks, i, k);
+          if (blocks.packs_a) rows.pack(job, packed_a, job.a_sums && begin == 0 && part == 0);
+          for (int64_t s = bound(n_slivers, blocks.n_column_tasks, part); s < last; ++s) {
+            const int64_t n = begin + s * kTileColumns;
+            multiply_sliver(job, rows, packed_b(k, rows.depth, n), n,
+                            smaller(kTileColumns, end - n));
+          }
         }
       }
     }

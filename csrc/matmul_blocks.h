@@ -16,6 +16,7 @@ constexpr int64_t kDepth = 384;
 constexpr int64_t kTaskRows = 128;
 constexpr int64_t kLeastTaskRows = 24;
 constexpr int64_t kPackedFloats = int64_t{1} << 20;  // for all threads: a part of the last cache
+constexpr int64_t kCachedFloats = int64_t{1} << 22;  // a cache that the threads share holds these
 constexpr int64_t kTasksPerThread = 4;               // of rows
 constexpr int64_t kUnitsPerThread = 2;               // of columns
 // Packed rows are stored eight at a time where six are meant, so the last step writes past its end.
@@ -34,8 +35,9 @@ static inline int64_t bound(int64_t whole, int64_t n, int64_t i) {
 // By rows: B is packed for all, a block at a time, and a thread takes rows with all its columns.
 struct MatmulBlocks {
   bool packs_a, by_columns;
-  int64_t depth;    // of k
-  int64_t columns;  // of n, whose B is packed at a time: whole units
+  int64_t depth;     // of k
+  int64_t columns;   // of n, whose B is packed at a time: whole units
+  int64_t n_depths;  // by rows: how many steps of k are packed together; C is read as rarely
   int64_t n_row_tasks, n_column_tasks;
   int64_t sliver_a, packed_a, packed_b;  // floats: of a tile's rows, a row task's, a block of B
 
@@ -44,14 +46,17 @@ struct MatmulBlocks {
     depth = larger(1, parts(job.k, larger(1, parts(job.k, kDepth))));
     const int64_t units = larger(1, parts(job.n, kColumnUnit));
     const int64_t threads = job.n_threads;
+    // By columns A is read once for every unit: in place all of it, from a cache if it fits.
     by_columns = units >= kUnitsPerThread * threads && job.m <= kPackedFloats / depth &&
-                 (!packs_a || job.m < job.n);
+                 (packs_a ? job.m < job.n : job.m <= kCachedFloats / larger(1, job.k));
+    n_depths = 1;
     if (by_columns) {
       columns = kColumnUnit;
       n_row_tasks = larger(1, parts(job.m, kTaskRows));
       n_column_tasks = units;
     } else {
       columns = parts(units, parts(units, kPackedFloats / depth / kColumnUnit)) * kColumnUnit;
+      n_depths = larger(1, smaller(parts(job.k, depth), kPackedFloats / (columns * depth)));
       // Whole rounds for the threads, of rows alone if there are enough: then A is packed once.
       const int64_t wanted = kTasksPerThread * threads;
       n_row_tasks = parts(parts(job.m, kTaskRows), wanted) * wanted;
@@ -60,7 +65,7 @@ struct MatmulBlocks {
     }
     sliver_a = kTileRows * depth + kOverhang;
     packed_a = (parts(parts(job.m, n_row_tasks), kTileRows) + 1) * sliver_a;
-    packed_b = columns * depth;
+    packed_b = columns * depth * n_depths;
   }
   int64_t n_packed_a(int64_t n_threads) const {
     return !packs_a ? 0 : by_columns ? n_row_tasks : n_threads;

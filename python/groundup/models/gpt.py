@@ -33,6 +33,13 @@ class Conv1D(nn.Module):
         return gu.linear(x, self.weight.t(), self.bias, activation=activation)
 
 
+class Head(nn.Linear):
+    """nn.Linear on gu.linear: (..., C) to logits (..., V)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gu.linear(x, self.weight, self.bias)
+
+
 class LayerNorm(nn.Module):
     """gu.layer_norm over the last dimension, with weight and bias (C,)."""
 
@@ -142,7 +149,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.transformer = Transformer(config)
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False, device="meta")
+        self.lm_head = Head(config.n_embd, config.vocab_size, bias=False, device="meta")
         self.lm_head.weight = self.transformer.wte.weight
         self._initialise()
 
@@ -168,7 +175,8 @@ class GPT(nn.Module):
         outside the vocabulary.
         """
         self._check(ids, 0 if cache is None else cache.length)
-        return gu.linear(self.transformer(ids, cache), self.lm_head.weight)
+        logits: Tensor = self.lm_head(self.transformer(ids, cache))
+        return logits
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy () in nats of `targets` (B, T) under the logits of `ids` (B, T).

@@ -7,6 +7,7 @@ notebook. It computes, says what it found beside what was published, and ends wi
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -35,32 +36,51 @@ class Checked:
     passed: bool | None  # None: not compared, and `expected` says why
 
 
-def folder(number: int) -> Path:
-    """Where lesson `number` keeps its figures and pictures, below the working folder."""
-    return Path("runs", "lessons", f"{number:02}")
+def label(of: int | str) -> str:
+    """A lesson's name on the command line: a number, and a letter where a lecture takes several.
+
+    >>> label(7), label("07b")
+    ('7', '7b')
+
+    Raises ValueError for anything else.
+    """
+    found = re.fullmatch(r"0*([0-9]{1,2})([a-z]?)", str(of))
+    if found is None:
+        raise ValueError(f'lesson: expected a number such as 7, or "7b", got {of!r}')
+    return found[1] + found[2]
+
+
+def file_label(of: int | str) -> str:
+    """The same as files and folders have it, in their order: 07b."""
+    return label(of).zfill(2 + label(of)[-1].isalpha())
+
+
+def folder(lesson: int | str) -> Path:
+    """Where a lesson keeps its figures and pictures, below the working folder."""
+    return Path("runs", "lessons", file_label(lesson))
 
 
 class Lesson:
     """A lesson at work.
 
-    number  of the lesson, as `groundup lesson` lists it
+    name    7, or "7b": what `groundup lesson` calls it
     title   what it shows, in a few words
     mode    "fast" (seconds, for tests), "usual" (under two minutes on two cores) or "full" (the
             published setting); by default of the command line: --fast, --full, or neither
     """
 
-    def __init__(self, number: int, title: str, mode: str | None = None) -> None:
+    def __init__(self, name: int | str, title: str, mode: str | None = None) -> None:
         if mode is None:
             mode = next((m for m in ("fast", "full") if f"--{m}" in sys.argv), "usual")
         if mode not in MODES:
             raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
-        self.number, self.title, self.mode = number, title, mode
-        self.folder = folder(number)
+        self.label, self.title, self.mode = label(name), title, mode
+        self.folder = folder(name)
         self.checked: list[Checked] = []
         self.pictures: list[str] = []
         self._stand_ins: list[str] = []
         self._began = time.perf_counter()
-        print(f"Lesson {number}: {title} ({mode})\n")
+        print(f"Lesson {self.label}: {title} ({mode})\n")
 
     def choose(self, *, fast: T, usual: T, full: T) -> T:
         """One of three settings, by the lesson's mode."""
@@ -158,7 +178,7 @@ class Lesson:
         seconds = time.perf_counter() - self._began
         missed = [line for line in self.checked if line.passed is False]
         record = {
-            "number": self.number,
+            "label": self.label,
             "title": self.title,
             "mode": self.mode,
             "seconds": round(seconds, 1),
@@ -174,16 +194,16 @@ class Lesson:
             sys.exit(1)
 
 
-def last_run(number: int) -> tuple[int, int, str] | None:
+def last_run(lesson: int | str) -> tuple[int, int, str] | None:
     """Of a lesson's last run: how many figures passed, of how many, and its mode; None if none."""
     try:
-        record = json.loads((folder(number) / FIGURES).read_text(encoding="utf-8"))
+        record = json.loads((folder(lesson) / FIGURES).read_text(encoding="utf-8"))
         verdicts = [line["passed"] for line in record["checked"] if line["passed"] is not None]
         return sum(verdicts), len(verdicts), str(record["mode"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        path = folder(number) / FIGURES
+        path = folder(lesson) / FIGURES
         raise ValueError(f"{path}: expected a lesson's figures; remove it and repeat") from error
 
 

@@ -59,6 +59,28 @@ def test_modes_are_of_the_command_line(monkeypatch):
         course.Lesson(1, "a test", "slow")
 
 
+def test_a_label_is_a_number_and_perhaps_a_letter(tmp_path, monkeypatch):
+    assert [course.label(name) for name in (7, "7b", "07b", "10")] == ["7", "7b", "7b", "10"]
+    assert [str(course.folder(name)) for name in (7, "7b", "10c")] == [
+        "runs/lessons/07",
+        "runs/lessons/07b",
+        "runs/lessons/10c",
+    ]
+    for wrong in ("b7", "7bc", "../7", -7, "", "100"):
+        with pytest.raises(ValueError, match='expected a number such as 7, or "7b"'):
+            course.label(wrong)
+    course.Lesson("7b", "a test", "fast").finish()
+    assert course.last_run("07b") == (0, 0, "fast")
+    assert course.last_run(7) is None
+    place = tmp_path / "lessons"
+    place.mkdir()
+    for name in ("07b_more.py", "10_last.py", "07_first.py", "notes.py"):
+        (place / name).write_text('"""A title.\n\nMore."""\n')
+    monkeypatch.setattr(command.groundup, "__file__", str(tmp_path / "python/groundup/x.py"))
+    assert list(command.scripts()) == ["7", "7b", "10"]
+    assert command.scripts()["7b"] == command.Script("7b", "A title", place / "07b_more.py")
+
+
 def test_every_machine_has_words_and_text():
     names = read_names(course.names_of_python())
     assert len(names) > 1000
@@ -74,28 +96,28 @@ def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert command.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["last_run"] is None
     assert command.main(["99"]) == 1
-    assert "expected `all` or a number of 1, 2" in capsys.readouterr().err
+    assert "expected `all` or one of 1, 2" in capsys.readouterr().err
     assert command.main(["1", "--full", "--fast"]) == 1
 
 
-EACH = pytest.mark.parametrize("number", list(command.scripts()))
+EACH = pytest.mark.parametrize("label", list(command.scripts()))
 
 
 @EACH
-def test_the_fast_part_of_a_lesson_passes(number, tmp_path, given_data):
-    run(command.scripts()[number], tmp_path, given_data, "--fast")
+def test_the_fast_part_of_a_lesson_passes(label, tmp_path, given_data):
+    run(command.scripts()[label], tmp_path, given_data, "--fast")
 
 
 @pytest.mark.slow
 @EACH
-def test_a_lesson_passes_on_what_every_machine_has(number, tmp_path):
-    run(command.scripts()[number], tmp_path, "", "--fast")
+def test_a_lesson_passes_on_what_every_machine_has(label, tmp_path):
+    run(command.scripts()[label], tmp_path, "", "--fast")
 
 
 @pytest.mark.slow
 @EACH
-def test_a_whole_lesson_passes(number, tmp_path, given_data):
-    run(command.scripts()[number], tmp_path, given_data)
+def test_a_whole_lesson_passes(label, tmp_path, given_data):
+    run(command.scripts()[label], tmp_path, given_data)
 
 
 def run(script, folder, data, *mode):

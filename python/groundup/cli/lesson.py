@@ -2,7 +2,6 @@
 
 import ast
 import json as json_format
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ def main(args: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Script:
-    """A lesson's file, its number and the first line of its text."""
+    """A lesson's file, its label and the first line of its text."""
 
-    number: int
+    label: str
     title: str
     path: Path
 
@@ -45,7 +44,7 @@ def lesson(
     runs/lessons/. Exit code 1 when a figure misses.
 
     Args:
-        which: numbers, or `all`; without one, the list
+        which: labels such as 7 or 7b, or `all`; without one, the list
         full: the published setting, which may take long; otherwise under two minutes each
         fast: a few seconds each, as the tests run them
         check: print verdicts only, not what the lessons say
@@ -67,11 +66,11 @@ def lesson(
             stderr=subprocess.STDOUT if quiet else None,
             text=True,
         )
-        figures = course.last_run(script.number) if done.returncode in (0, 1) else None
-        verdicts.append({"number": script.number, "exit_code": done.returncode, "figures": figures})
+        figures = course.last_run(script.label) if done.returncode in (0, 1) else None
+        verdicts.append({"label": script.label, "exit_code": done.returncode, "figures": figures})
         if check and not json:
             told = f"{figures[0]} of {figures[1]} figures pass" if figures else "did not finish"
-            print(f"{script.number:2}  {script.title}: {told}", flush=True)
+            print(f"{script.label:>3}  {script.title}: {told}", flush=True)
         if quiet and done.returncode:
             print(done.stdout, file=sys.stderr)
     if json:
@@ -79,39 +78,39 @@ def lesson(
     return int(any(verdict["exit_code"] for verdict in verdicts))
 
 
-def _list(found: dict[int, Script], json: bool) -> int:
+def _list(found: dict[str, Script], json: bool) -> int:
     if json:
         records = [
-            {"number": s.number, "title": s.title, "last_run": course.last_run(s.number)}
+            {"label": s.label, "title": s.title, "last_run": course.last_run(s.label)}
             for s in found.values()
         ]
         print(json_format.dumps(records))
         return 0
     for script in found.values():
-        ran = course.last_run(script.number)
+        ran = course.last_run(script.label)
         status = "not run here" if ran is None else f"{ran[0]} of {ran[1]} figures ({ran[2]})"
-        print(f"{script.number:2}  {script.title:<60}  {status}")
+        print(f"{script.label:>3}  {script.title:<60}  {status}")
     return 0
 
 
-def _of(word: str, found: dict[int, Script]) -> Script:
-    if not word.isdigit() or int(word) not in found:
-        numbers = ", ".join(map(str, found))
-        raise ValueError(f"lesson: expected `all` or a number of {numbers}, got {word!r}")
-    return found[int(word)]
+def _of(word: str, found: dict[str, Script]) -> Script:
+    plain = word.lower().lstrip("0")
+    if plain not in found:
+        raise ValueError(f"lesson: expected `all` or one of {', '.join(found)}, got {word!r}")
+    return found[plain]
 
 
-def scripts() -> dict[int, Script]:
-    """The lessons of the source checkout, by number.
+def scripts() -> dict[str, Script]:
+    """The lessons of the source checkout, by label: "7", "7b".
 
     Raises FileNotFoundError for an installed copy: lessons live beside the sources, to be read.
     """
     place = Path(groundup.__file__).resolve().parents[2] / "lessons"
     found = {}
-    for path in sorted(place.glob("[0-9][0-9]_*.py")):
+    for path in sorted([*place.glob("[0-9][0-9]_*.py"), *place.glob("[0-9][0-9][a-z]_*.py")]):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
-        number = int(re.match(r"\d+", path.name)[0])  # type: ignore[index]
-        found[number] = Script(number, text.partition("\n")[0].rstrip("."), path)
+        label = course.label(path.stem.partition("_")[0])
+        found[label] = Script(label, text.partition("\n")[0].rstrip("."), path)
     if not found:
         raise FileNotFoundError(
             "lessons run from a source checkout, and this groundup is an installed copy; "

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.reference.adamw import AdamWState, adamw_step, clip_grad_norm
+from groundup.reference.adamw import AdamW, AdamWState, adamw_step, clip_grad_norm
+from groundup.reference.tensor import Tensor
 
 OPTIONS = {
     "plain": {},
@@ -61,3 +62,18 @@ def test_the_first_step_has_length_lr_whatever_the_gradients_size():
     param, grad = np.zeros(2), np.array([1e-4, -1e4])
     adamw_step(param, grad, AdamWState(param), lr=0.1, weight_decay=0.0)
     np.testing.assert_allclose(param, [-0.1, 0.1], rtol=1e-3)
+
+
+def test_a_model_takes_torchs_steps_and_waits_for_gradients():
+    ours = [Tensor(np.arange(3.0)), Tensor(np.ones((2, 2)))]
+    theirs = [torch.nn.Parameter(torch.tensor(p.data)) for p in ours]
+    optimizer = torch.optim.AdamW(theirs, lr=0.01, betas=(0.8, 0.9))
+    mine = AdamW(ours, betas=(0.8, 0.9))
+    for step in range(3):
+        ours[0].grad = np.array([1.0, -2.0, 0.5]) * (step + 1)
+        theirs[0].grad = torch.tensor(ours[0].grad)
+        mine.step(0.01)
+        optimizer.step()
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(ours[1].data, np.ones((2, 2)))

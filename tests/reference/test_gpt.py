@@ -6,6 +6,7 @@ import torch
 
 from groundup.models import GPT, GPTConfig
 from groundup.reference import gpt as reference
+from groundup.reference import training
 from groundup.reference.layers import Linear
 from groundup.reference.tensor import Tensor
 
@@ -63,18 +64,12 @@ def test_no_position_hears_the_future():
 def test_it_learns_a_text_and_generates_past_its_block():
     text = np.tile(np.arange(5), 60)
     model = reference.gpt2(5, 8, 16, 2, 1, rng())
-    batches = reference.batches(text, 8, 16, rng())
-    first = last = None
-    for _ in range(120):
-        x, y = next(batches)
-        loss = model.loss(x, y)
-        model.zero_grad()
-        loss.backward()
-        for p in model.parameters():
-            p.data -= 0.5 * p.grad
-        first, last = first or loss.item(), loss.item()
-    assert first == pytest.approx(np.log(5), abs=0.1)
-    assert last < 0.1
+    losses = list(training.train(model, training.batches(text, 8, 16, rng()), 80, lr=1e-2))
+    assert losses[0] == pytest.approx(np.log(5), abs=0.1)
+    assert losses[-1] < 0.1
+    held_out = training.evaluate(model, *training.windows(text, 8), batch_size=7)
+    assert held_out == pytest.approx(model.loss(*training.windows(text, 8)).item(), abs=1e-12)
+    assert model.training
     made = model.generate(np.array([[2]]), 20, rng())
     assert made.shape == (1, 21)
     assert ((made[0, 1:] - made[0, :-1]) % 5 == 1).mean() > 0.8
@@ -90,6 +85,25 @@ def test_stages_of_the_lecture_can_be_put_together():
         )
     ]
     assert reference.GPT(19, 8, 16, blocks, rng())(np.zeros((2, 3), int)).shape == (2, 3, 19)
+
+
+def test_windows_are_the_text_cut_every_block():
+    x, y = training.windows(np.arange(10), 3)
+    assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert y.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert len(training.windows(np.arange(9), 3)[0]) == 2
+
+
+def test_a_mask_of_ones_own_takes_the_place_of_the_future():
+    query, key, value = map(Tensor, rng().normal(size=(3, 2, 3, 4)))
+    nothing = np.zeros((1, 1), bool)
+    everywhere = reference.attend(query, key, value, hidden=nothing)
+    last = reference.attend(query, key, value)
+    np.testing.assert_array_equal(everywhere.data[:, -1], last.data[:, -1])
+    assert np.abs(everywhere.data[:, 0] - last.data[:, 0]).max() > 0.1
+    only_first = np.array([[False, True, True]])
+    heard = reference.attend(query, key, value, hidden=only_first)
+    np.testing.assert_array_equal(heard.data, np.broadcast_to(value.data[:, :1], (2, 3, 4)))
 
 
 def test_dropout_is_off_in_use():
@@ -108,7 +122,7 @@ def test_dropout_is_off_in_use():
         (lambda m: m.load({"wte.weight": np.zeros((2, 2))}), r"expected shape \(19, 16\)"),
         (lambda m: reference.Attention(16, 3, rng()), "16 features to divide by 3 heads"),
         (lambda m: reference.FeedForward(4, rng(), activation="x"), '"gelu" or "relu"'),
-        (lambda m: next(reference.batches(np.zeros(3, int), 3, 1, rng())), "more than block_size"),
+        (lambda m: next(training.batches(np.zeros(3, int), 3, 1, rng())), "more than block_size"),
     ],
 )
 def test_errors_say_what_was_expected(compute, sentence):

@@ -7,6 +7,7 @@ the arrays. Source: Kingma and Ba 2015; Loshchilov and Hutter 2019; amsgrad: Red
 """
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,27 @@ def adamw_step(
     correction2 = 1 - beta2**state.step
     denominator = np.sqrt(second) / np.sqrt(correction2) + eps
     param -= lr / correction1 * state.exp_avg / denominator
+
+
+class Parameter(Protocol):
+    """What learns: an array and, after a backward pass, a gradient of its shape."""
+
+    data: Array
+    grad: Array | None
+
+
+class AdamW:
+    """A step for all parameters of a model at once; settings are those of adamw_step."""
+
+    def __init__(self, parameters: Sequence[Parameter], **settings: Any) -> None:
+        self.parameters, self.settings = parameters, settings
+        self.states = [AdamWState(parameter.data) for parameter in parameters]
+
+    def step(self, lr: float) -> None:
+        """Parameters without a gradient stay where they are, as in PyTorch."""
+        for parameter, state in zip(self.parameters, self.states, strict=True):
+            if parameter.grad is not None:
+                adamw_step(parameter.data, parameter.grad, state, lr=lr, **self.settings)
 
 
 def clip_grad_norm(grads: Sequence[Array], max_norm: float) -> float:

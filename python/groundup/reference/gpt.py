@@ -8,13 +8,20 @@ Zero to Hero, "Let's build GPT". With the same weights the logits are those of m
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundup.reference.layers import Dropout, Embedding, Ids, LayerNorm, Linear, Module
 from groundup.reference.tensor import Tensor, as_tensor, concat, cross_entropy, masked, softmax
+
+Mask = NDArray[np.bool_]
+
+
+def future(T: int) -> Mask:
+    """(T, T), true where a position would look ahead."""
+    return np.triu(np.ones((T, T), bool), 1)
 
 
 def averages(x: Tensor) -> list[Tensor]:
@@ -24,24 +31,34 @@ def averages(x: Tensor) -> list[Tensor]:
     infinity. The last is attention that has nothing to ask.
     """
     T = x.shape[1]
-    past = np.tril(np.ones((T, T), x.data.dtype))
+    past = (~future(T)).astype(x.data.dtype)
     return [
         concat([x[:, : t + 1].mean(1, keepdims=True) for t in range(T)], axis=1),
         (past / past.sum(axis=1, keepdims=True)) @ x,
-        softmax(masked(as_tensor(0 * past), past == 0, -math.inf)) @ x,
+        softmax(masked(as_tensor(0 * past), future(T), -math.inf)) @ x,
     ]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None = None) -> Tensor:
-    """One head: (..., T, D) each to (..., T, D). Position t hears 0 to t.
+def attention_weights(query: Tensor, key: Tensor, hidden: Mask) -> Tensor:
+    """How much each position listens to which: query (..., T, D), key (..., S, D) to (..., T, S).
 
+    hidden  true where nothing may be heard; broadcasts to (..., T, S), and leaves every row a place
     Without 1 / sqrt(D) the products of wider heads are larger, and softmax of large numbers is
     nearly one-hot: each position would hear one other and pass no gradient to the rest.
     """
-    T, D = query.shape[-2:]
-    scores = query @ key.transpose() * (1 / math.sqrt(D))
-    future = np.triu(np.ones((T, T), bool), 1)
-    weights = softmax(masked(scores, future, -math.inf))
+    scores = query @ key.transpose() * (1 / math.sqrt(query.shape[-1]))
+    return softmax(masked(scores, hidden, -math.inf))
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout: Dropout | None = None,
+    hidden: Mask | None = None,
+) -> Tensor:
+    """One head: (..., T, D) each to (..., T, D). Without `hidden`, position t hears 0 to t."""
+    weights = attention_weights(query, key, future(query.shape[-2]) if hidden is None else hidden)
     return (weights if dropout is None else dropout(weights)) @ value
 
 
@@ -68,12 +85,16 @@ class Attention(Module):
         self.c_proj = Linear(n_embd, n_embd, rng) if project else None
         self.attn_dropout, self.resid_dropout = Dropout(dropout, rng), Dropout(dropout, rng)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of every head, (B, H, T, D) each."""
         B, T, C = x.shape
-        H = self.n_head
-        parts = self.c_attn(x).reshape(B, T, 3, H, C // H)
+        parts = self.c_attn(x).reshape(B, T, 3, self.n_head, C // self.n_head)
         query, key, value = (parts[:, :, i].transpose(1, 2) for i in range(3))
-        heard = attend(query, key, value, self.attn_dropout)
+        return query, key, value
+
+    def __call__(self, x: Tensor, hidden: Mask | None = None) -> Tensor:
+        B, T, C = x.shape
+        heard = attend(*self.heads(x), self.attn_dropout, hidden)
         joined = heard.transpose(1, 2).reshape(B, T, C)
         return joined if self.c_proj is None else self.resid_dropout(self.c_proj(joined))
 
@@ -112,8 +133,8 @@ class Block(Module):
         self.ln_2 = LayerNorm(n_embd) if norm else None
         self.mlp = mlp
 
-    def __call__(self, x: Tensor) -> Tensor:
-        x = x + self.attn(x if self.ln_1 is None else self.ln_1(x))
+    def __call__(self, x: Tensor, hidden: Mask | None = None) -> Tensor:
+        x = x + self.attn(x if self.ln_1 is None else self.ln_1(x), hidden)
         return x + self.mlp(x if self.ln_2 is None else self.ln_2(x))
 
 
@@ -207,15 +228,3 @@ def gpt2(
             std = 0.02 / math.sqrt(2 * n_layer) if name.endswith("c_proj.weight") else 0.02
             parameter.data = rng.normal(0, std, parameter.shape)
     return model
-
-
-def batches(
-    ids: Ids, block_size: int, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Ids, Ids]]:
-    """Pieces of a long text, from anywhere, for ever: ids (B, T) and what follows each of them."""
-    if len(ids) <= block_size:
-        raise ValueError(f"text: expected more than block_size = {block_size} ids, got {len(ids)}")
-    while True:
-        first = rng.integers(0, len(ids) - block_size, (batch_size, 1))
-        window = ids[first + np.arange(block_size + 1)].astype(np.int64)
-        yield window[:, :-1], window[:, 1:]

@@ -96,9 +96,11 @@ class Lesson:
             return found.read_text(encoding="utf-8")
         self._stand_ins.append(path)
         name = path.partition("/")[0]
+        known = name in catalogue.data_sets()
+        how = f"run `groundup data get {name}`" if known else catalogue.by_hand(path)
         print(
             f"{path} is not on this machine; this run uses other text, and compares with no "
-            f"published figure. `groundup data get {name}` fetches it.\n"
+            f"published figure. To have it, {how}.\n"
         )
         return stand_in()
 

@@ -50,7 +50,8 @@ def readers() -> dict[str, tuple[Reader, list[bytes]]]:
     ranks = written(tok.to_tiktoken)
     (folder / "file").write_bytes(ranks)
     from_ranks = Tokenizer.from_tiktoken(folder / "file", "gpt4")
-    hugging_face = [written(tok.to_hf), written(spaced.to_hf)]
+    characters = Tokenizer.train([TEXT * 3], 300, base="codepoints", character_coverage=0.9)
+    hugging_face = [written(each.to_hf) for each in (tok, spaced, characters)]
     older = json.loads(hugging_face[0])
     older["model"]["merges"] = [" ".join(pair) for pair in older["model"]["merges"]]
     hugging_face.append(json.dumps(older).encode())
@@ -61,7 +62,7 @@ def readers() -> dict[str, tuple[Reader, list[bytes]]]:
     code_points = Tokenizer.from_sentencepiece(folder / "file")
     counts = ChunkCounts("gpt4")
     counts.add_texts([TEXT * 3])
-    own = [written(each.save) for each in (tok, spaced, from_ranks, code_points)]
+    own = [written(each.save) for each in (tok, spaced, from_ranks, code_points, characters)]
     return {
         "own": (Tokenizer.load, own),
         "tokenizer.json": (Tokenizer.from_hf, hugging_face),

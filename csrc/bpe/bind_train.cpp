@@ -8,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "bpe/alphabet.h"
 #include "bpe/bind.h"
 #include "bpe/count.h"
 #include "bpe/count_file.h"
@@ -245,6 +246,22 @@ struct PyChunkCounts {
     return items;
   }
 
+  // {character: how often it occurs}
+  py::dict characters() {
+    const Alone alone(busy);
+    require_whole();
+    std::vector<std::pair<std::uint32_t, std::uint64_t>> found;
+    work([&] { return found = bpe::count_code_points(counts.list()), true; });
+    py::dict characters;
+    for (const auto& [point, count] : found) {
+      const auto name =
+          py::reinterpret_steal<py::str>(PyUnicode_FromOrdinal(static_cast<int>(point)));
+      if (!name) throw py::error_already_set();
+      characters[name] = py::int_(count);
+    }
+    return characters;
+  }
+
   std::uint64_t n_chunks() const { return counts.n_chunks(); }
   std::uint64_t n_bytes() const { return counts.n_bytes(); }
   std::uint64_t span() const { return counts.span(); }
@@ -259,8 +276,27 @@ struct PyChunkCounts {
   }
 };
 
-// The (left, right) of merges to begin with, which make ids 256 on in turn.
-std::vector<std::pair<std::uint32_t, std::uint32_t>> known_merges(const py::object& known) {
+// The code points of a str, which are an alphabet.
+std::vector<std::uint32_t> code_points(const py::str& alphabet) {
+  std::vector<std::uint32_t> points;
+  const Py_ssize_t n = PyUnicode_GetLength(alphabet.ptr());
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    const Py_UCS4 point = PyUnicode_ReadChar(alphabet.ptr(), i);
+    if (point < 0x80 || (point >= 0xD800 && point < 0xE000))
+      throw py::value_error("alphabet: expected characters beyond ASCII, got code point " +
+                            std::to_string(point) + ".");
+    points.push_back(point);
+  }
+  std::vector<std::uint32_t> sorted(points);
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    throw py::value_error("alphabet: expected distinct characters, got one twice.");
+  return points;
+}
+
+// The (left, right) of merges to begin with, which make ids from n_base on in turn.
+std::vector<std::pair<std::uint32_t, std::uint32_t>> known_merges(const py::object& known,
+                                                                  std::size_t n_base) {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
   if (known.is_none()) return pairs;
   const auto rows = exact_array<std::uint32_t>(known, "known", "uint32", 2);
@@ -269,7 +305,7 @@ std::vector<std::pair<std::uint32_t, std::uint32_t>> known_merges(const py::obje
                           std::to_string(rows.shape(1)) + " columns.");
   for (py::ssize_t i = 0; i < rows.shape(0); ++i) {
     const std::uint32_t left = rows.at(i, 0), right = rows.at(i, 1);
-    if (std::max(left, right) >= 256 + i)
+    if (std::max(left, right) >= n_base + static_cast<std::size_t>(i))
       throw py::value_error("known: expected row " + std::to_string(i) +
                             " to join ids that exist by then, got (" + std::to_string(left) + ", " +
                             std::to_string(right) + ").");
@@ -280,7 +316,7 @@ std::vector<std::pair<std::uint32_t, std::uint32_t>> known_merges(const py::obje
 
 py::tuple train(const py::handle& chunk_counts, std::int64_t n_merges, const std::string& ties,
                 std::int64_t min_frequency, int threads, std::int64_t max_token_bytes,
-                const py::object& known, const py::object& progress) {
+                const py::object& known, const py::object& alphabet, const py::object& progress) {
   auto& counts = made<PyChunkCounts>(chunk_counts);
   bpe::TrainingRules rules;
   if (!bpe::find_ties(ties.c_str(), &rules.ties))
@@ -300,7 +336,8 @@ py::tuple train(const py::handle& chunk_counts, std::int64_t n_merges, const std
   rules.min_frequency = static_cast<std::uint64_t>(min_frequency);
   rules.max_token_bytes =
       static_cast<std::uint32_t>(std::min<std::int64_t>(max_token_bytes, 0xFFFFFFFF));
-  rules.known = known_merges(known);
+  if (!alphabet.is_none()) rules.alphabet = code_points(alphabet.cast<py::str>());
+  rules.known = known_merges(known, 256 + (rules.alphabet ? rules.alphabet->size() : 0));
   const Alone alone(counts.busy);
   counts.require_whole();
   std::vector<bpe::Merge> merges;
@@ -345,10 +382,12 @@ void bind_bpe_trainer(py::module_& m) {
            py::arg("offset"), py::arg("n_distinct"), py::arg("n_bytes"), py::arg("crc"),
            py::arg("span"))
       .def("write_records", method(&PyChunkCounts::write_records), py::arg("descriptor"))
-      .def("items", method(&PyChunkCounts::items), py::arg("limit") = ~std::size_t{0});
+      .def("items", method(&PyChunkCounts::items), py::arg("limit") = ~std::size_t{0})
+      .def("characters", method(&PyChunkCounts::characters));
   m.def("bpe_train", &train, py::arg("counts"), py::arg("n_merges"), py::arg("ties"),
         py::arg("min_frequency"), py::arg("threads"), py::arg("max_token_bytes") = 0xFFFFFFFF,
-        py::arg("known") = py::none(), py::arg("progress") = py::none());
+        py::arg("known") = py::none(), py::arg("alphabet") = py::none(),
+        py::arg("progress") = py::none());
 }
 
 }  // namespace groundup

@@ -4,24 +4,17 @@
 #include <chrono>
 #include <cstring>
 #include <initializer_list>
-#include <stdexcept>
-#include <string>
+#include <utility>
 
+#include "bpe/alphabet.h"
+#include "bpe/cells.h"
 #include "bpe/pair_table.h"
 
 namespace groundup::bpe {
 namespace {
 
-constexpr std::uint32_t kNone = 0xFFFFFFFFu;  // the id between chunks: no token's neighbour
+constexpr std::uint32_t kNone = kSeparator;
 constexpr std::uint64_t kMaxWindows = std::uint64_t{1} << 62;
-
-// The chunks' bytes end to end, a separator before each and after the last. A token's id stands
-// in the cells of its first and of its last byte; what is between is stale and never read as
-// a token (docs/bpe.md).
-struct Cell {
-  std::uint32_t id;
-  std::uint32_t chunk;
-};
 
 struct Pair {
   std::int64_t count;   // windows now, each weighted by its chunk's count
@@ -76,12 +69,19 @@ class Trainer {
  public:
   Trainer(const ChunkList& chunks, const TrainingRules& rules) : chunks_(chunks), rules_(rules) {
     for (int id = 0; id < 256; ++id) byte_of_[id] = static_cast<std::uint8_t>(id);
-    if (rules.ties == Ties::huggingface) huggingface_order(byte_of_);
+    // Code points it takes in their order, which is that of our ids.
+    if (rules.ties == Ties::huggingface && !rules.alphabet) huggingface_order(byte_of_);
     for (std::uint32_t id = 0; id < 256; ++id) id_of_byte_[byte_of_[id]] = id;
     lengths_.assign(256, 1);
     if (rules.known.empty()) narrow();
-    lay_out();
-    count_byte_pairs();
+    if (rules.alphabet) {
+      for (const std::uint32_t point : *rules.alphabet)
+        lengths_.push_back(point < 0x800 ? 2 : point < 0x10000 ? 3 : 4);
+      cells_ = lay_out_characters(chunks, Alphabet(*rules.alphabet));
+    } else {
+      cells_ = lay_out_bytes(chunks, id_of_byte_);
+    }
+    enter_first_pairs();
   }
 
   bool run(const Interrupted& interrupted, std::vector<Merge>* merges) {
@@ -130,52 +130,16 @@ class Trainer {
     return std::uint64_t{lengths_[left]} + lengths_[right] > max_length_;
   }
 
-  void lay_out() {
-    const std::size_t n_cells = chunks_.bytes.size() + chunks_.size() + 1;
-    if (n_cells >= kNone)
-      throw std::invalid_argument(
-          "counts: expected fewer than 2^32 bytes of distinct chunks, got " +
-          std::to_string(n_cells) + "; train on less text or with a pattern that cuts it finer.");
-    cells_.reserve(n_cells);
-    unsigned __int128 n_windows = 0;
-    for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
-      cells_.push_back({kNone, kNone});
-      for (std::size_t at = chunks_.starts[chunk]; at < chunks_.starts[chunk + 1]; ++at)
-        cells_.push_back({id_of_byte_[chunks_.bytes[at]], static_cast<std::uint32_t>(chunk)});
-      n_windows += static_cast<unsigned __int128>(chunks_.counts[chunk]) *
-                   (chunks_.starts[chunk + 1] - chunks_.starts[chunk]);
-    }
-    cells_.push_back({kNone, kNone});
-    if (n_windows >= kMaxWindows)
-      throw std::invalid_argument(
-          "counts: expected bytes times counts to sum to less than 2^62; divide all counts by one "
-          "factor.");
-  }
-
   std::int64_t weight_at(std::uint32_t at) const {
     return static_cast<std::int64_t>(chunks_.counts[cells_[at].chunk]);
   }
 
-  void count_byte_pairs() {
-    std::vector<std::int64_t> weight(65536);
-    std::vector<std::uint64_t> next(65536 + 1);
-    const auto each = [&](auto&& visit) {
-      for (std::uint32_t at = 1; at + 1 < cells_.size(); ++at)
-        if (cells_[at].id != kNone && cells_[at + 1].id != kNone)
-          visit(at, cells_[at].id << 8 | cells_[at + 1].id);
-    };
-    each([&](std::uint32_t at, std::uint32_t pair) {
-      weight[pair] += weight_at(at);
-      ++next[pair + 1];
-    });
-    for (std::size_t pair = 0; pair < 65536; ++pair) next[pair + 1] += next[pair];
-    positions_.resize(next[65536]);
-    const std::vector<std::uint64_t> begins(next);
-    each([&](std::uint32_t at, std::uint32_t pair) { positions_[next[pair]++] = at; });
-    for (std::uint32_t pair = 0; pair < 65536; ++pair)
-      if (weight[pair] && !is_too_long(pair >> 8, pair & 255))
-        add_pair(pair >> 8, pair & 255, weight[pair], begins[pair],
-                 begins[pair + 1] - begins[pair]);
+  void enter_first_pairs() {
+    FoundPairs found = find_pairs(cells_, lengths_, chunks_.counts);
+    positions_ = std::move(found.positions);
+    for (const FoundPair& pair : found.pairs)
+      if (!is_too_long(pair.left, pair.right))
+        add_pair(pair.left, pair.right, pair.weight, pair.begin, pair.n);
   }
 
   // Enters a pair whose positions are positions[begin, begin + n), and queues it.

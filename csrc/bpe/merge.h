@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -28,16 +29,20 @@ struct Merge {
 };
 
 struct TrainingRules {
-  std::size_t n_merges = 0;  // how many ids there shall be from 256 on, the known ones included
+  std::size_t n_merges = 0;  // the known ones included
   Ties ties = Ties::smallest_pair;
   std::uint64_t min_frequency = 1;              // least count of a pair to be merged
   std::uint32_t max_token_bytes = 0xFFFFFFFFu;  // a longer token is never made
+  // With code points as the base: those that have ids of their own, from 256 on, in their order.
+  // The bytes of any other character are merged with nothing.
+  std::optional<std::vector<std::uint32_t>> alphabet;
   // (left, right) of the merges that are made first, whatever their counts and lengths: those of
   // the vocabulary to train on from. Each makes the next id and joins ids below it.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> known;
 };
 
-// Appends merges until `n_merges` ids exist from 256 on, or no pair reaches `min_frequency`.
+// Appends merges until there are `n_merges`, or no pair reaches `min_frequency`. Their ids follow
+// those of the bytes and of the alphabet.
 // Returns false when interrupted. Throws std::invalid_argument when the corpus passes what 32-bit
 // positions or 62-bit counts hold.
 bool train(const ChunkList& chunks, const TrainingRules& rules, const Interrupted& interrupted,

@@ -379,10 +379,14 @@ class ChunkCounts:
     def write_records(self, descriptor: int) -> tuple[int, int, int]: ...
     # In order of first appearance; of more than `limit` the most frequent.
     def items(self, limit: int = ...) -> list[tuple[bytes, int]]: ...
+    # Each character of the chunks and how often it occurs; what is no UTF-8 is none.
+    def characters(self) -> dict[str, int]: ...
 
 # (merges (n, 3): left, right, id; the count of each when merged). Fewer than n_merges when no
 # pair is left that occurs max(1, min_frequency) times and makes max_token_bytes at most. `known`
 # (m, 2): the merges to begin with, which are among the n_merges and under neither limit.
+# `alphabet`: with code points as the base, the characters that have ids, from 256 on, before the
+# merges; None for bytes.
 def bpe_train(
     counts: ChunkCounts,
     n_merges: int,
@@ -391,6 +395,7 @@ def bpe_train(
     threads: int,
     max_token_bytes: int = ...,
     known: NDArray[np.uint32] | None = None,
+    alphabet: str | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]: ...
 def split(text: str, pattern: str) -> NDArray[np.int64]: ...  # the end of every chunk

@@ -27,6 +27,20 @@ def test_train_writes_what_the_library_would(book, tmp_path, capsys):
     assert Tokenizer.load(out) == expected
 
 
+def test_train_on_code_points(book, tmp_path, capsys):
+    out = tmp_path / "tok.json"
+    options = ("--base", "codepoints", "--character-coverage", "0.99", "--vocab-size", "320")
+    _told(capsys, "train", book / "book.txt", "--out", out, *options)
+    expected = Tokenizer.train_files(
+        [book / "book.txt"],
+        320,
+        base="codepoints",
+        character_coverage=0.99,
+        special_tokens=["<|endoftext|>"],
+    )
+    assert Tokenizer.load(out) == expected
+
+
 def test_counting_in_parts_and_training_from_the_tables_is_training(book, tmp_path, capsys):
     text = (book / "book.txt").read_bytes()
     (tmp_path / "more.txt").write_bytes(text[:3000])

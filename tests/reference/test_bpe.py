@@ -107,6 +107,33 @@ def test_the_faster_trainer_learns_the_same(
     assert bpe.train(chunks, n_merges, **rules) == plain
 
 
+@given(
+    st.dictionaries(st.text("aéß🙂 ", max_size=9).map(str.encode), st.integers(1, 5), max_size=9),
+    st.sampled_from(bpe.TIES),
+    st.sets(st.sampled_from("éß🙂")).map(sorted),
+    st.text("aéß🙂 ", max_size=30),
+)
+def test_code_points_merge_as_letters_of_one_byte_would(chunks, ties, alphabet, text):
+    """With one byte in the place of each character that is in the alphabet, the same merges."""
+    chunks.pop(b"", None)
+    merges, counts = bpe.train_plainly(chunks, 9, ties=ties, alphabet=alphabet)
+    assert bpe.train(chunks, 9, ties=ties, alphabet=alphabet) == (merges, counts)
+    ids = bpe.encode(text, merges, r"\X+", alphabet)
+    tokens = bpe.tokens_of(merges, alphabet)
+    assert bpe.decode(ids, tokens) == text
+    assert all(len(tokens[i]) == 1 or tokens[i].decode() for i in ids)
+    if alphabet == ["ß", "é", "🙂"]:
+        short = {chunk.decode().translate(_SHORT).encode(): n for chunk, n in chunks.items()}
+        by_ids = ties if ties == "first_seen" else "smallest_pair"  # for code points both are one
+        expected, _ = bpe.train_plainly(short, 9, ties=by_ids)
+        wide = {ord(c): 256 + place for place, c in enumerate("xyz")}
+        wide |= {256 + row: 259 + row for row in range(9)}
+        assert [tuple(wide.get(i, i) for i in row) for row in expected] == merges
+
+
+_SHORT = str.maketrans({"ß": "x", "é": "y", "🙂": "z"})
+
+
 def test_no_token_is_longer_than_allowed():
     merges, _ = bpe.train({b"abcab": 3}, 20, max_token_length=3)
     assert max(map(len, bpe.tokens_of(merges))) == 3

@@ -207,7 +207,7 @@ def _set(path: str, value: object):
         (_set("model", None), "expected model to be an object, got None"),
         (_set("normalizer", {"type": "NFC"}), r"normalizes text before splitting \(NFC\)"),
         (_set("model.dropout", 0.1), "its model sets dropout"),
-        (_set("model.byte_fallback", True), "its model sets byte_fallback"),
+        (_set("model.byte_fallback", True), "expected the decoders ByteFallback and Fuse"),
         (_set("model.end_of_word_suffix", "</w>"), "its model sets end_of_word_suffix"),
         (_set("decoder", {"type": "WordPiece"}), "expected a ByteLevel decoder, got WordPiece"),
         (_set("pre_tokenizer", None), "expected a ByteLevel pre-tokenizer, got none"),

@@ -85,7 +85,7 @@ def test_saving_leaves_the_old_file_when_it_fails(trained, tmp_path):
         ({"version": "1"}, "expected version to be a whole number, got '1'"),
         ({"base": "codepoints"}, 'expected "base": "bytes", got \'codepoints\''),
         ({"base": "code points"}, 'expected "base": "bytes", got \'code points\''),
-        ({"base": "code points", "version": 2}, "expected tokens, with whole_chunks and without"),
+        ({"base": "code points", "version": 2}, "expected tokens of whole characters"),
         ({"pattern": "gpt4"}, "expected pattern to be an object, got 'gpt4'"),
         ({"pattern": {"name": "gpt9"}}, "expected one of gpt2, gpt4"),
         ({"pattern": {"name": r"\s+"}}, "it knows no pattern of the name"),

@@ -286,7 +286,6 @@ def test_eight_threads_may_use_one_tokenizer(trained, mixed_text):
         ({"pattern": "gtp4"}, "expected one of gpt2, gpt4, gpt4o, indic-math, none or a regular"),
         ({"pattern": "(a"}, "is no regular expression: missing"),
         ({"pattern": 5}, "pattern: expected a name or a regular expression, got 5"),
-        ({"base": "codepoints"}, "base: expected \"bytes\", .* got 'codepoints'"),
         ({"ties": "random"}, "ties: expected one of smallest_pair, huggingface, first_seen"),
         ({"special_tokens": "<x>"}, r"special_tokens: .* one text; pass \['<x>'\]"),
         ({"special_tokens": ["<x>", "<x>"]}, "special_tokens: '<x>' is listed twice"),
@@ -309,6 +308,12 @@ def test_eight_threads_may_use_one_tokenizer(trained, mixed_text):
 def test_bad_arguments_are_told_in_a_sentence(arguments, message):
     with pytest.raises(ValueError, match=message):
         Tokenizer.train(["text"], **{"vocab_size": 300} | arguments)
+
+
+def test_a_mistyped_keyword_is_told():
+    for train in (Tokenizer.train, Tokenizer.train_files, Tokenizer.train_from_counts):
+        with pytest.raises(TypeError, match="train: expected keywords among pattern, .* got 'tie'"):
+            train([], tie="first_seen")
 
 
 def test_bad_texts_are_told_in_a_sentence(tmp_path):

@@ -25,6 +25,8 @@ def train(
     out: Path = Path("tokenizer.json"),
     vocab_size: int = 32768,
     pattern: str | None = None,
+    base: Literal["bytes", "codepoints"] | None = None,
+    character_coverage: float | None = None,
     special: tuple[str, ...] = ("<|endoftext|>",),
     min_frequency: int = 1,
     max_token_length: int | None = None,
@@ -42,9 +44,14 @@ def train(
         text: UTF-8 text files, or folders of them
         counts: count tables, instead of text or besides it
         out: file to write
-        vocab_size: number of ids: 256 bytes, the merges and the special tokens
+        vocab_size: number of ids: 256 bytes, characters where those are the base, the merges and \
+the special tokens
         pattern: how text is cut before merging: gpt2, gpt4, gpt4o, indic-math, none, or a regex; \
 by default gpt4, or that of the counts or of the tokenizer to extend
+        base: what is merged at first: bytes, or codepoints with bytes for those that are rare, \
+so that no token is a part of a character; by default bytes, or that of the tokenizer to extend
+        character_coverage: share of the text's characters that have ids as code points; by \
+default 0.9995
         special: names of special tokens
         min_frequency: least number of times that a pair must occur to be merged
         max_token_length: longest token, in bytes
@@ -69,6 +76,8 @@ by default gpt4, or that of the counts or of the tokenizer to extend
             counted,
             vocab_size,
             pattern=pattern,
+            base=base,
+            character_coverage=character_coverage,
             special_tokens=special,
             min_frequency=min_frequency,
             max_token_length=max_token_length,

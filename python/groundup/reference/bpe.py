@@ -8,15 +8,19 @@ Read it from top to bottom; each function stands on those above it.
 4. split, count_chunks   cut text first, so that no token crosses a word's edge
 5. train                 the same merges, touching only the chunks that hold the pair
 6. encode_chunk_leftmost the rule for vocabularies that are not listed in training order
+7. ..._with_dropout      another encoding each time
+8. alphabet_of, symbols  code points as the base, with bytes for those that are too rare
 
-Ids 0 to 255 are the bytes themselves; each merge makes the next id. A merge is a row
-(left, right, new id), and a list of them is in rank order: the earlier, the more frequent.
+Ids 0 to 255 are the bytes themselves, the alphabet of code points follows where there is one, and
+each merge makes the next id. A merge is a row (left, right, new id), and a list of them is in rank
+order: the earlier, the more frequent.
 Source: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909); Zero to Hero, "Let's build the
 GPT tokenizer", and its repository minbpe.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from random import Random
 
@@ -77,9 +81,9 @@ _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 HUGGINGFACE_BYTES = [*_PRINTABLE, *(b for b in range(N_BYTES) if b not in _PRINTABLE)]
 
 
-def _tie_order(ties: str) -> Callable[[Pair], Pair]:
+def _tie_order(ties: str, alphabet: Sequence[str] | None) -> Callable[[Pair], Pair]:
     place = list(range(N_BYTES))
-    if ties == "huggingface":
+    if ties == "huggingface" and alphabet is None:  # of code points its order is ours
         for position, byte in enumerate(HUGGINGFACE_BYTES):
             place[byte] = position
 
@@ -98,6 +102,7 @@ def train_plainly(
     min_frequency: int = 1,
     max_token_length: int | None = None,
     known: Sequence[Pair] = (),
+    alphabet: Sequence[str] | None = None,
 ) -> tuple[list[Merge], list[int]]:
     """Learn `n_merges` merges: the definition, word for word.
 
@@ -105,6 +110,7 @@ def train_plainly(
     max_token_length  in bytes; a pair that would make a longer token is passed over
     known             pairs that are merged first, as they stand: the merges of a vocabulary
                       to train on from, counted among the `n_merges`
+    alphabet          the code points to begin with, None to begin with bytes; see part 8
     returns           the merges in rank order, and the count of each pair when it was merged
 
     Stops early when no pair is left that occurs `min_frequency` times. Every step counts
@@ -113,14 +119,14 @@ def train_plainly(
     >>> train_plainly({b"aaabdaaabac": 1}, 3, ties="first_seen")
     ([(97, 97, 256), (256, 97, 257), (257, 98, 258)], [4, 2, 2])
     """
-    words = [list(chunk) for chunk in chunks]
-    order = _tie_order(ties)
-    lengths = [1] * N_BYTES
+    words, weights = _words(chunks, alphabet)
+    order = _tie_order(ties, alphabet)
+    lengths = _base_lengths(alphabet)
     merges: list[Merge] = []
     counts: list[int] = []
     while len(merges) < n_merges:
         stats: dict[Pair, int] = {}
-        for word, weight in zip(words, chunks.values(), strict=True):
+        for word, weight in zip(words, weights, strict=True):
             get_stats(word, stats, weight)
         if len(merges) < len(known):
             pair = known[len(merges)]
@@ -137,7 +143,7 @@ def train_plainly(
                 break
             best = [pair for pair in stats if stats[pair] == count]
             pair = best[0] if ties == "first_seen" else min(best, key=order)
-        new = N_BYTES + len(merges)
+        new = len(lengths)
         words = [merge(word, pair, new) for word in words]
         lengths.append(lengths[pair[0]] + lengths[pair[1]])
         merges.append((*pair, new))
@@ -156,7 +162,7 @@ def ranks_of(merges: Iterable[Merge]) -> dict[Pair, tuple[int, int]]:
 def encode_chunk(ids: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[int]:
     """Merge one chunk: the pair of lowest rank first, everywhere at once, until none is left.
 
-    ids    the chunk as ids of single bytes
+    ids    the chunk as ids of single bytes, or as `symbols`
     """
     ids = list(ids)
     unranked = (len(ranks), -1)
@@ -168,9 +174,10 @@ def encode_chunk(ids: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> l
     return ids
 
 
-def tokens_of(merges: Iterable[Merge]) -> list[bytes]:
+def tokens_of(merges: Iterable[Merge], alphabet: Iterable[str] = ()) -> list[bytes]:
     """The bytes of every token, by id."""
     tokens = [bytes([byte]) for byte in range(N_BYTES)]
+    tokens += [character.encode() for character in alphabet]
     for left, right, _ in merges:
         tokens.append(tokens[left] + tokens[right])
     return tokens
@@ -209,10 +216,19 @@ def count_chunks(texts: Iterable[str], pattern: str = GPT2_PATTERN) -> Counter[b
     return counts
 
 
-def encode(text: str, merges: Iterable[Merge], pattern: str = GPT2_PATTERN) -> list[int]:
+def encode(
+    text: str,
+    merges: Iterable[Merge],
+    pattern: str = GPT2_PATTERN,
+    alphabet: Sequence[str] | None = None,
+) -> list[int]:
     """The ids of `text`: split it, then merge each chunk."""
     ranks = ranks_of(merges)
-    return [i for chunk in split(text, pattern) for i in encode_chunk(chunk, ranks)]
+    return [
+        i
+        for chunk in split(text, pattern)
+        for i in encode_chunk(chunk if alphabet is None else symbols(chunk, alphabet), ranks)
+    ]
 
 
 # 5. Training again, faster
@@ -226,6 +242,7 @@ def train(
     min_frequency: int = 1,
     max_token_length: int | None = None,
     known: Sequence[Pair] = (),
+    alphabet: Sequence[str] | None = None,
 ) -> tuple[list[Merge], list[int]]:
     """What `train_plainly` returns, in a fraction of its time.
 
@@ -233,8 +250,7 @@ def train(
     are subtracted, merged, and added again. `holders` may name a chunk that no longer holds
     the pair; it never misses one that does.
     """
-    words = [list(chunk) for chunk in chunks]
-    weights = list(chunks.values())
+    words, weights = _words(chunks, alphabet)
     stats: dict[Pair, int] = {}
     holders: dict[Pair, set[int]] = defaultdict(set)
     for index, word in enumerate(words):
@@ -249,8 +265,8 @@ def train(
                 return index, neighbours.index(pair)
         raise AssertionError(f"the pair {pair} is counted but held by no chunk")
 
-    order = first_place if ties == "first_seen" else _tie_order(ties)
-    lengths = [1] * N_BYTES
+    order = first_place if ties == "first_seen" else _tie_order(ties, alphabet)
+    lengths = _base_lengths(alphabet)
 
     def short_enough() -> dict[Pair, int]:
         if max_token_length is None:
@@ -270,7 +286,7 @@ def train(
             if count < max(min_frequency, 1):
                 break
             pair = min((pair for pair, n in allowed.items() if n == count), key=order)
-        new = N_BYTES + len(merges)
+        new = len(lengths)
         lengths.append(lengths[pair[0]] + lengths[pair[1]])
         for index in holders.pop(pair, ()):
             word = words[index]
@@ -332,3 +348,77 @@ def encode_chunk_with_dropout(
             return ids
         _, place = min(in_sight)
         ids[place : place + 2] = [ranks[ids[place], ids[place + 1]][1]]
+
+
+# 8. Code points as the base
+
+# Beginning with code points instead of bytes, no token is ever part of a character. A script has
+# thousands of them at most, and a text holds a few that are too rare for an id of their own: those
+# are left in bytes, which have ids whatever the base is, so no text is without ids. Such bytes are
+# merged with nothing: in training they end a word as a chunk's edge does. What remains is that a
+# token is one byte, or whole characters.
+
+
+def alphabet_of(counts: Mapping[str, int], character_coverage: float = 0.9995) -> list[str]:
+    """The most frequent characters that make up this share of a text, sorted by code point.
+
+    counts   each character of the text and how often it occurs
+
+    Of equals the smaller goes first (SentencePiece's rule). ASCII counts but is left out, as those
+    are their bytes.
+
+    >>> alphabet_of({"a": 90, "é": 6, "ß": 3, "ø": 1}, 0.99)
+    ['ß', 'é']
+    """
+    total = sum(counts.values())
+    covered = 0
+    alphabet: list[str] = []
+    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= Fraction(character_coverage) * total:
+            break
+        covered += count
+        alphabet.append(character)
+    return sorted(character for character in alphabet if not character.isascii())
+
+
+def symbols(chunk: bytes, alphabet: Sequence[str]) -> list[int]:
+    """The chunk's characters as ids: their place after the bytes, or those of their bytes.
+
+    What is no UTF-8 stands for itself, byte by byte.
+
+    >>> symbols("aéø".encode(), ["é"])
+    [97, 256, 195, 184]
+    """
+    ids = {character: N_BYTES + place for place, character in enumerate(alphabet)}
+    found: list[int] = []
+    for character in chunk.decode("utf-8", "surrogateescape"):
+        if character in ids:
+            found.append(ids[character])
+        else:
+            found += character.encode("utf-8", "surrogateescape")
+    return found
+
+
+def _words(
+    chunks: Mapping[bytes, int], alphabet: Sequence[str] | None
+) -> tuple[list[list[int]], list[int]]:
+    """What training merges, and how often each occurs: the chunks, cut at what stays bytes."""
+    if alphabet is None:
+        return [list(chunk) for chunk in chunks], list(chunks.values())
+    words: list[list[int]] = []
+    weights: list[int] = []
+    for chunk, weight in chunks.items():
+        word: list[int] = []
+        for symbol in [*symbols(chunk, alphabet), N_BYTES - 1]:
+            if 128 <= symbol < N_BYTES:
+                words.append(word)
+                weights.append(weight)
+                word = []
+            else:
+                word.append(symbol)
+    return words, weights
+
+
+def _base_lengths(alphabet: Sequence[str] | None) -> list[int]:
+    """In bytes, of the ids to begin with."""
+    return [1] * N_BYTES + [len(character.encode()) for character in alphabet or ()]

@@ -8,13 +8,20 @@ character and those that follow are different ones, so scaffolding never joins t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundup.tokenizer.vocabulary import N_BYTES, Merges, merge_rows
+from groundup.tokenizer.vocabulary import (
+    N_BYTES,
+    Merges,
+    Vocabulary,
+    is_wide_character,
+    merge_rows,
+)
 
 if TYPE_CHECKING:
     from groundup.tokenizer.encoders import Encoder, Ids
@@ -41,14 +48,15 @@ def scaffold_of(tokens: Sequence[bytes]) -> tuple[list[bytes], Merges]:
     return list(begins), merge_rows(rows)
 
 
-def is_wide_character(token: bytes) -> bool:
-    """Whether it is one character, and of more than one byte."""
-    if not 2 <= len(token) <= 4 or token[0] < 0xC0:
-        return False
-    try:
-        return len(token.decode()) == 1
-    except UnicodeDecodeError:
-        return False
+def by_bytes(vocabulary: Vocabulary) -> tuple[Vocabulary, list[bytes]]:
+    """The vocabulary that the byte engine encodes with, and its scaffolding: the last tokens."""
+    scaffold, joins = scaffold_of(vocabulary.tokens)
+    return replace(
+        vocabulary,
+        tokens=[*vocabulary.tokens, *scaffold],
+        merges=np.concatenate([joins, vocabulary.merges]),
+        base="bytes",
+    ), scaffold
 
 
 def ids_of_bytes(tokens: Sequence[bytes]) -> list[int]:
@@ -66,24 +74,32 @@ class CodePointEncoder:
         self._encoder = encoder
         self._n_tokens = len(tokens)
         byte_ids = ids_of_bytes(tokens)
-        self._bytes = [[byte_ids[byte] for byte in begin] for begin in scaffold]
+        # (S, 3), of which the first _lengths are one's bytes.
+        self._bytes = np.zeros((len(scaffold), 3), dtype=np.uint32)
+        self._lengths = np.array([len(begin) for begin in scaffold], dtype=np.int64)
+        for row, begin in zip(self._bytes, scaffold, strict=True):
+            row[: len(begin)] = [byte_ids[byte] for byte in begin]
         self.split = encoder.split
 
     def _taken_down(self, ids: list[int]) -> list[int]:
         if max(ids, default=0) < self._n_tokens:
             return ids
-        whole: list[int] = []
-        for i in ids:
-            if i < self._n_tokens:
-                whole.append(i)
-            else:
-                whole += self._bytes[i - self._n_tokens]
+        whole: list[int] = self._to_numpy(np.array(ids, dtype=np.uint32)).tolist()
         return whole
 
     def _to_numpy(self, ids: "Ids") -> "Ids":
         if int(ids.max(initial=0)) < self._n_tokens:
             return ids
-        return np.array(self._taken_down(ids.tolist()), dtype=np.uint32)
+        places = np.flatnonzero(ids >= self._n_tokens)
+        begins = ids[places] - self._n_tokens
+        widths = np.ones(len(ids), dtype=np.int64)
+        widths[places] = self._lengths[begins]
+        whole = np.repeat(ids, widths)
+        starts = (np.cumsum(widths) - widths)[places]
+        for nth in range(3):
+            has = self._lengths[begins] > nth
+            whole[starts[has] + nth] = self._bytes[begins[has], nth]
+        return whole
 
     def encode(self, text: str) -> list[int]:
         return self._taken_down(self._encoder.encode(text))

@@ -3,7 +3,6 @@
 import functools
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from types import ModuleType
 from typing import Protocol
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundup.reference import bpe
-from groundup.tokenizer.code_points import CodePointEncoder
+from groundup.tokenizer.code_points import CodePointEncoder, by_bytes
 from groundup.tokenizer.engine import has_scanner, native_core
 from groundup.tokenizer.patterns import split
 from groundup.tokenizer.vocabulary import Merges, Vocabulary
@@ -37,9 +36,8 @@ class Encoder(Protocol):
 
 def new_encoder(vocabulary: Vocabulary) -> Encoder:
     if vocabulary.base == "code points":
-        tokens, scaffold = vocabulary.tokens, vocabulary.scaffold
-        whole = replace(vocabulary, tokens=[*tokens, *scaffold], base="bytes")
-        return CodePointEncoder(new_encoder(whole), tokens, scaffold)
+        whole, scaffold = by_bytes(vocabulary)
+        return CodePointEncoder(new_encoder(whole), vocabulary.tokens, scaffold)
     core = native_core()
     if core is None:
         return ReferenceEncoder(vocabulary)

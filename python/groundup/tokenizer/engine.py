@@ -82,6 +82,7 @@ class Rules:
     min_frequency: int
     max_token_length: int | None
     known: NDArray[np.uint32]  # (M, 2) left, right of the merges to begin with
+    alphabet: Sequence[str] | None = None  # the characters to begin with; None: bytes
 
 
 class Records(NamedTuple):
@@ -119,6 +120,10 @@ class Chunks(Protocol):
     def write_records(self, stream: BinaryIO) -> Records: ...
     def items(self, limit: int = MAX_ITEMS) -> list[tuple[bytes, int]]:
         """In order of first occurrence; of more than `limit` the most frequent."""
+        ...
+
+    def characters(self) -> Mapping[str, int]:
+        """How often each occurs; bytes that are no UTF-8 are none."""
         ...
 
     def train(
@@ -230,6 +235,10 @@ class NativeChunks:
     def items(self, limit: int = MAX_ITEMS) -> list[tuple[bytes, int]]:
         return list(self._counts.items(limit))
 
+    def characters(self) -> Mapping[str, int]:
+        counts: dict[str, int] = self._counts.characters()
+        return counts
+
     def train(
         self, rules: Rules, threads: int, progress: Progress | None = None
     ) -> tuple[Merges, NDArray[np.uint64]]:
@@ -242,6 +251,7 @@ class NativeChunks:
             threads,
             min(longest, MAX_TOKEN_LENGTH),
             np.ascontiguousarray(rules.known, dtype=np.uint32),
+            None if rules.alphabet is None else "".join(rules.alphabet),
             progress,
         )
         return merges, counts
@@ -339,6 +349,14 @@ class ReferenceChunks:
             items = sorted(frequent, key=lambda item: self._firsts[item[0]])
         return items
 
+    def characters(self) -> Mapping[str, int]:
+        counts: Counter[str] = Counter()
+        for chunk, count in self._counts.items():
+            for character in chunk.decode("utf-8", "surrogateescape"):
+                if not "\ud800" <= character <= "\udfff":
+                    counts[character] += count
+        return counts
+
     def train(
         self, rules: Rules, threads: int, progress: Progress | None = None
     ) -> tuple[Merges, NDArray[np.uint64]]:
@@ -349,6 +367,7 @@ class ReferenceChunks:
             min_frequency=rules.min_frequency,
             max_token_length=rules.max_token_length,
             known=[(left, right) for left, right in rules.known.tolist()],
+            alphabet=rules.alphabet,
         )
         if progress is not None:
             progress(len(rows))

@@ -64,8 +64,8 @@ class Exchange(Parts):
     def from_hf(cls, source: "PathLike | tokenizers.Tokenizer | object") -> Self:
         """From a tokenizer.json, its folder, or a tokenizer of tokenizers or transformers.
 
-        ValueError for what cannot be expressed here: models other than byte-level BPE,
-        normalizers, added spaces.
+        ValueError for what cannot be expressed here: models other than BPE over
+        bytes or over characters with byte fallback, normalizers, added spaces.
         """
         return cls(interop_huggingface.from_source(source))
 

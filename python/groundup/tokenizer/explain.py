@@ -7,15 +7,15 @@ which they fired.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from groundup.tokenizer.code_points import is_wide_character, scaffold_of
+from groundup.tokenizer.code_points import by_bytes
 from groundup.tokenizer.encoders import Encoder
 from groundup.tokenizer.engine import Chunks
 from groundup.tokenizer.trace import Node, Tracer
-from groundup.tokenizer.vocabulary import N_BYTES, Vocabulary
+from groundup.tokenizer.vocabulary import N_BYTES, Vocabulary, is_wide_character
 
 MAX_SEEN_BYTES = 64
 MAX_SEEN_CHUNKS = 1 << 19  # the most frequent of the text: a tuple for each takes memory
@@ -129,9 +129,9 @@ class Explainer:
         self._n_tokens = len(vocabulary.tokens)
         self._n_joins = 0  # rows that only make characters, which are not merges to a reader
         if vocabulary.base == "code points":
-            self._n_joins = len(scaffold_of(vocabulary.tokens)[1])
-            whole = [*vocabulary.tokens, *vocabulary.scaffold]
-            vocabulary = replace(vocabulary, tokens=whole)
+            n_merges = len(vocabulary.merges)
+            vocabulary, _ = by_bytes(vocabulary)
+            self._n_joins = len(vocabulary.merges) - n_merges
         self._vocabulary = vocabulary
         self._names = {i: name for name, i in vocabulary.specials.items()}
         self._tracer = Tracer(vocabulary)
@@ -202,7 +202,7 @@ class Explainer:
             tokens[new],
             new,
             self._tracer.ranks[row] - self._n_joins,
-            None if training is None else int(training.counts[row]),
+            None if training is None else int(training.counts[row - self._n_joins]),
         )
 
     def merges(self) -> Iterator[tuple[Merge, str | None]]:

@@ -52,12 +52,12 @@ def vocabulary_of_letters(
 
     Without `specials`, they are what is neither a byte nor the product of a merge.
     """
-    checked_ids = _checked_ids(ids, source)
+    numbers = checked_ids(ids, source)
     products = list(map(str.__add__, lefts, rights))
-    merges = _rows(lefts, rights, products, checked_ids, source)
+    merges = _rows(lefts, rights, products, numbers, source)
     if specials is None:
         made = set(products)
-        specials = {n: i for n, i in checked_ids.items() if len(n) > 1 and n not in made}
+        specials = {n: i for n, i in numbers.items() if len(n) > 1 and n not in made}
     for parts in (lefts, rights, products):
         if not specials.keys().isdisjoint(parts):
             number = next(n for n, part in enumerate(parts) if part in specials)
@@ -65,8 +65,8 @@ def vocabulary_of_letters(
                 f"{source}: merge {number} joins or makes {parts[number]!r}, which is a special "
                 "token: none of its bytes, no merge's product, or an added token."
             )
-    tokens = [b""] * (1 + max(checked_ids.values(), default=-1))
-    for name, i in checked_ids.items():
+    tokens = [b""] * (1 + max(numbers.values(), default=-1))
+    for name, i in numbers.items():
         if name in specials:
             continue
         token = from_letters(name)
@@ -83,7 +83,7 @@ def vocabulary_of_letters(
     return checked(Vocabulary(tokens, merges, pattern, dict(specials), whole_chunks), source)
 
 
-def _checked_ids(ids: Mapping[str, object], source: str) -> dict[str, int]:
+def checked_ids(ids: Mapping[str, object], source: str) -> dict[str, int]:
     """All judged at once, and one by one to say which is amiss."""
     if set(map(type, ids.values())) == {int}:
         numbers: dict[str, int] = dict(ids)  # type: ignore[arg-type]

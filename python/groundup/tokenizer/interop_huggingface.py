@@ -1,9 +1,10 @@
-"""Hugging Face's tokenizer.json, for byte-level BPE: read what we can say, refuse the rest.
+"""Hugging Face's tokenizer.json, for BPE over bytes or characters: what we can say is read.
 
 What is read: BPE with tokens in GPT-2's letters, split by ByteLevel's own pattern, by one
-Split(Regex, Isolated) before it, or not at all; added tokens become special tokens. Splitting
-by a regex that is none of ours is left to the `regex` module, so a pattern that Oniguruma reads
-in another way is refused.
+Split(Regex, Isolated) before it, or not at all; the same over characters with byte fallback
+(interop_byte_fallback.py); added tokens become special tokens. The rest is refused. Splitting by
+a regex that is none of ours is left to the `regex` module, so a pattern that Oniguruma reads in
+another way is refused.
 """
 
 import itertools
@@ -17,7 +18,18 @@ import regex
 
 from groundup._files import write_atomic
 from groundup.tokenizer.byte_letters import from_letters
-from groundup.tokenizer.interop_gpt2 import ids_of_names, pair_of, vocabulary_of_letters
+from groundup.tokenizer.interop_byte_fallback import (
+    DECODER,
+    expect_its_decoder,
+    names_of_characters,
+    vocabulary_of_characters,
+)
+from groundup.tokenizer.interop_gpt2 import (
+    checked_ids,
+    ids_of_names,
+    pair_of,
+    vocabulary_of_letters,
+)
 from groundup.tokenizer.patterns import NONE, Pattern, check_portable, find_pattern, read_pattern
 from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
 from groundup.tokenizer.vocabulary import Vocabulary
@@ -54,11 +66,20 @@ def from_json(parsed: Json, source: str) -> Vocabulary:
             f"{source}: it normalizes text before splitting ({_type(parsed['normalizer'])}); "
             "tokenizers here encode text as it stands. Normalize first, and remove it there."
         )
-    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(option):
             raise ValueError(f"{source}: its model sets {option}, which cannot be expressed here.")
+    over_characters = bool(model.get("byte_fallback"))
+    whole_chunks = bool(model.get("ignore_merges", False))
     decoder = parsed.get("decoder")
-    if decoder is not None and _type(decoder) != "ByteLevel":
+    if over_characters:
+        expect_its_decoder(decoder, source)
+        if whole_chunks:
+            raise ValueError(
+                f"{source}: its model sets ignore_merges and byte_fallback, so that a chunk "
+                "spelled <0xE0> would be a byte, which cannot be expressed here."
+            )
+    elif decoder is not None and _type(decoder) != "ByteLevel":
         raise ValueError(f"{source}: expected a ByteLevel decoder, got {_type(decoder)}.")
     _warn_of_what_is_left_out(parsed, source)
 
@@ -71,13 +92,17 @@ def from_json(parsed: Json, source: str) -> Vocabulary:
                 f"{source}: {name!r} has id {ids[name]!r} in the vocabulary and {specials[name]} "
                 "among the added tokens."
             )
+    pairs = _pairs(merges, source)
+    if over_characters:
+        pattern = _bare_pattern(parsed.get("pre_tokenizer"), source)
+        return vocabulary_of_characters(checked_ids(ids, source), *pairs, pattern, specials, source)
     return vocabulary_of_letters(
         ids,
-        *_pairs(merges, source),
+        *pairs,
         _pattern(parsed.get("pre_tokenizer"), source),
         source,
         specials=specials,
-        whole_chunks=bool(model.get("ignore_merges", False)),
+        whole_chunks=whole_chunks,
     )
 
 
@@ -151,6 +176,18 @@ def _pattern(pre_tokenizer: object, source: str) -> Pattern:
     return _split_pattern(split, source)
 
 
+def _bare_pattern(pre_tokenizer: object, source: str) -> Pattern:
+    """Of a file over characters: one Split, or none."""
+    if pre_tokenizer is None:
+        return find_pattern("none")
+    if not isinstance(pre_tokenizer, dict) or pre_tokenizer.get("type") != "Split":
+        raise ValueError(
+            f"{source}: expected one Split, or no pre-tokenizer, as its model has byte_fallback, "
+            f"got {_type(pre_tokenizer)}."
+        )
+    return _split_pattern(pre_tokenizer, source)
+
+
 def _split_pattern(split: Json, source: str) -> Pattern:
     pattern = expect(split.get("pattern"), dict, source, "the Split's pattern")
     if "String" in pattern:
@@ -186,7 +223,9 @@ def _warn_of_what_is_left_out(parsed: Json, source: str) -> None:
 
 def to_json(vocabulary: Vocabulary) -> Json:
     """The tokenizer.json. ValueError where two tokens would have one name in it."""
-    ids = ids_of_names(vocabulary, "tokenizer.json")
+    over_characters = vocabulary.base == "code points"
+    named = names_of_characters if over_characters else ids_of_names
+    ids = named(vocabulary, "tokenizer.json")
     names = {i: name for name, i in ids.items()}
     specials = sorted(vocabulary.specials.items(), key=lambda item: item[1])
     # An added token that is not in the vocabulary gets the next free id when the file is read,
@@ -218,9 +257,11 @@ def to_json(vocabulary: Vocabulary) -> Json:
             for name, i in specials
         ],
         "normalizer": None,
-        "pre_tokenizer": _pre_tokenizer(vocabulary.pattern, byte_level),
+        "pre_tokenizer": _pre_tokenizer(
+            vocabulary.pattern, None if over_characters else byte_level
+        ),
         "post_processor": None,
-        "decoder": byte_level | {"use_regex": True},
+        "decoder": DECODER if over_characters else byte_level | {"use_regex": True},
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -228,7 +269,7 @@ def to_json(vocabulary: Vocabulary) -> Json:
             "continuing_subword_prefix": None,
             "end_of_word_suffix": None,
             "fuse_unk": False,
-            "byte_fallback": False,
+            "byte_fallback": over_characters,
             "ignore_merges": vocabulary.whole_chunks,
             "vocab": ids,
             "merges": merges,
@@ -236,11 +277,12 @@ def to_json(vocabulary: Vocabulary) -> Json:
     }
 
 
-def _pre_tokenizer(pattern: Pattern, byte_level: Json) -> Json:
-    if pattern.name == "gpt2":
+def _pre_tokenizer(pattern: Pattern, byte_level: Json | None) -> Json | None:
+    if byte_level and pattern.name == "gpt2":
         return byte_level | {"use_regex": True}
+    letters = byte_level and byte_level | {"use_regex": False}
     if pattern.regex == NONE:
-        return byte_level | {"use_regex": False}
+        return letters
     check_portable(pattern, "tokenizer.json")
     split = {
         "type": "Split",
@@ -248,10 +290,7 @@ def _pre_tokenizer(pattern: Pattern, byte_level: Json) -> Json:
         "behavior": "Isolated",
         "invert": False,
     }
-    return {
-        "type": "Sequence",
-        "pretokenizers": [split, byte_level | {"use_regex": False}],
-    }
+    return {"type": "Sequence", "pretokenizers": [split, letters]} if letters else split
 
 
 def to_file(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:

@@ -21,7 +21,6 @@ from itertools import pairwise
 import numpy as np
 import regex
 
-from groundup.tokenizer.code_points import scaffold_of
 from groundup.tokenizer.encoders import new_encoder
 from groundup.tokenizer.patterns import Pattern, find_pattern, read_pattern
 from groundup.tokenizer.reading import read_file
@@ -41,25 +40,23 @@ def from_file(path: str | os.PathLike[str]) -> Vocabulary:
     # Where one is looked for, spaces are "▁" already: with a space of its own it is never found.
     fixed = [p.text for p in model.pieces if p.kind == Kind.USER_DEFINED and " " not in p.text]
     merges = _merges(model.pieces, tokens, source)
-    scaffold, joins = scaffold_of(tokens)
     vocabulary = Vocabulary(
         tokens,
-        np.concatenate([joins, merges]),
+        merges,
         _pattern(model.pieces, fixed, source),
         specials,
         whole_chunks=True,
         base="code points",
-        scaffold=scaffold,
         decode_only=decode_only,
     )
     checked(vocabulary, source)
-    unreachable = _unreachable(vocabulary, merges)
+    unreachable = _unreachable(vocabulary)
     if not unreachable:
         return vocabulary
     for i in unreachable:
         decode_only[i], tokens[i] = tokens[i], b""
-    reached = ~np.isin(vocabulary.merges, unreachable).any(axis=1)
-    return checked(replace(vocabulary, merges=vocabulary.merges[reached]), source)
+    reached = ~np.isin(merges, unreachable).any(axis=1)
+    return checked(replace(vocabulary, merges=merges[reached]), source)
 
 
 def _expect_what_encodes_alike(model: Model, source: str) -> None:
@@ -180,13 +177,13 @@ def _pattern(pieces: Sequence[Piece], fixed: Sequence[str], source: str) -> Patt
     return read_pattern(f"{names}|{rest}", source)
 
 
-def _unreachable(vocabulary: Vocabulary, merges: Merges) -> list[int]:
+def _unreachable(vocabulary: Vocabulary) -> list[int]:
     """Pieces that their own text does not become: as chunks they must not be found whole.
 
     Each stands behind a byte that no text holds, so that the chunk itself is no token; what comes
     after that byte is what merging makes of the piece.
     """
-    made = np.unique(merges[:, 2]).tolist()
+    made = np.unique(vocabulary.merges[:, 2]).tolist()
     if not made:
         return []
     encoder = new_encoder(vocabulary)

@@ -2,8 +2,8 @@
 
 A trained vocabulary is its merges, [left, right, new id, count]; tokens follow from them. One
 made of ranks, as tiktoken's, is its tokens in base64, by id; merges follow from those. Others
-have both. Version 2 has code points as its base, and the merges that join them follow from the
-tokens. Saving what was loaded gives the same bytes.
+have both. Version 2 has code points as its base: a trained one's alphabet, whose ids follow those
+of the bytes, or tokens. Saving what was loaded gives the same bytes.
 """
 
 import base64
@@ -13,7 +13,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 
 from groundup._files import write_atomic
 from groundup.reference.bpe import TIES
-from groundup.tokenizer.code_points import scaffold_of
 from groundup.tokenizer.engine import native_core
 from groundup.tokenizer.patterns import Pattern, read_pattern
 from groundup.tokenizer.reading import expect, expect_id, parse_json, read_file
@@ -62,14 +60,14 @@ def _written(vocabulary: Vocabulary) -> str:
         fields["ties"] = training.ties
         fields["min_frequency"] = training.min_frequency
         fields["seen"] = {str(i): text for i, text in sorted(training.seen.items())}
-    if not _bytes_come_first(vocabulary):
+    if not _follow_from_merges(vocabulary):
         fields["tokens"] = [base64.b64encode(token).decode() for token in vocabulary.tokens]
+    elif vocabulary.base == "code points":
+        fields["alphabet"] = "".join(vocabulary.alphabet)
     if vocabulary.decode_only:
         spelled = sorted(vocabulary.decode_only.items())
         fields["decode_only"] = {str(i): base64.b64encode(token).decode() for i, token in spelled}
     rows = vocabulary.merges.tolist()
-    if vocabulary.base == "code points":
-        rows = rows[len(scaffold_of(vocabulary.tokens)[1]) :]
     if training is not None:
         counts = training.counts.tolist()
         rows = [[*row, count] for row, count in zip(rows, counts, strict=True)]
@@ -89,14 +87,15 @@ def _follows_from_tokens(vocabulary: Vocabulary) -> bool:
     )
 
 
-def _bytes_come_first(vocabulary: Vocabulary) -> bool:
-    """Whether the merges alone tell the tokens."""
-    if vocabulary.base != "bytes" or _follows_from_tokens(vocabulary):
+def _follow_from_merges(vocabulary: Vocabulary) -> bool:
+    """Whether the merges, and the alphabet, tell the tokens."""
+    if _follows_from_tokens(vocabulary):
         return False
     try:
-        return tokens_of_merges(vocabulary.merges, "") == list(vocabulary.tokens)
+        made = tokens_of_merges(vocabulary.merges, "", vocabulary.alphabet)
     except ValueError:
         return False
+    return made == list(vocabulary.tokens)
 
 
 def load(path: str | os.PathLike[str]) -> Vocabulary:
@@ -127,10 +126,11 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
         for name, i in expect(fields.get("special_tokens"), dict, source, "special_tokens").items()
     }
     listed = _tokens(fields, source)
+    alphabet = _alphabet(fields, source)
     counts: Counts | None = None
     if "merges" in fields:
         merges, counts = _merges(fields, source)
-        tokens = tokens_of_merges(merges, source) if listed is None else listed
+        tokens = tokens_of_merges(merges, source, alphabet) if listed is None else listed
     elif listed is not None and whole_chunks:
         tokens, merges = listed, all_splits(listed, source)
     else:
@@ -142,23 +142,13 @@ def load(path: str | os.PathLike[str]) -> Vocabulary:
         specials,
         whole_chunks,
         _training(fields, counts, len(tokens), source),
-        decode_only=_decode_only(fields, tokens, source),
+        fields["base"],
+        _decode_only(fields, tokens, source),
     )
     checked(vocabulary, source)
     if listed is not None and "merges" in fields:
         _check_products(vocabulary, source)
-    if fields["base"] == "bytes":
-        return vocabulary
-    if listed is None or not whole_chunks or counts is not None:
-        raise ValueError(
-            f"{source}: expected tokens, with whole_chunks and without counts, where the base is "
-            "code points."
-        )
-    scaffold, joins = scaffold_of(tokens)
-    joined = np.concatenate([joins, merges])
-    return checked(
-        replace(vocabulary, merges=joined, base="code points", scaffold=scaffold), source
-    )
+    return vocabulary
 
 
 class Unread(Mapping[int, str]):
@@ -236,6 +226,25 @@ def _tokens(fields: dict[str, Any], source: str) -> list[bytes] | None:
         except ValueError as error:
             raise ValueError(f"{source}: token {i} is no base64: {error}.") from None
     return tokens
+
+
+def _alphabet(fields: dict[str, Any], source: str) -> list[str]:
+    if "alphabet" not in fields:
+        return []
+    alphabet = list(expect(fields["alphabet"], str, source, "alphabet"))
+    if fields["base"] != "code points" or "tokens" in fields:
+        raise ValueError(
+            f"{source}: expected an alphabet where the base is code points and no tokens are "
+            "listed, and only there."
+        )
+    for character in alphabet:
+        if character.isascii() or "\ud800" <= character <= "\udfff":
+            raise ValueError(
+                f"{source}: expected an alphabet of characters beyond ASCII, got {character!r}."
+            )
+    if len(set(alphabet)) < len(alphabet):
+        raise ValueError(f"{source}: its alphabet has a character twice.")
+    return alphabet
 
 
 def _merges(fields: dict[str, Any], source: str) -> tuple[Merges, Counts | None]:

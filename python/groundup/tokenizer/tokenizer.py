@@ -153,8 +153,8 @@ class Tokenizer(Trainable, EncodesFiles, Exchange):
             return NotImplemented
         a, b = self._vocabulary, other._vocabulary
         return (
-            (list(a.tokens), a.pattern, dict(a.specials), a.whole_chunks)
-            == (list(b.tokens), b.pattern, dict(b.specials), b.whole_chunks)
+            (list(a.tokens), a.pattern, dict(a.specials), a.whole_chunks, a.base)
+            == (list(b.tokens), b.pattern, dict(b.specials), b.whole_chunks, b.base)
         ) and np.array_equal(a.merges, b.merges)
 
     def __hash__(self) -> int:

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, TypedDict
 
-from groundup.reference.bpe import TIES
+from groundup.reference.bpe import TIES, alphabet_of
 from groundup.tokenizer.counts import (
     ChunkCounts,
     ProgressCallback,
@@ -13,41 +13,113 @@ from groundup.tokenizer.counts import (
     threads_or_default,
 )
 from groundup.tokenizer.engine import Chunks, Rules, without_surrogates
-from groundup.tokenizer.extending import Known, known_merges
+from groundup.tokenizer.extending import Known, known_merges, new_base
+from groundup.tokenizer.parts import Parts
 from groundup.tokenizer.patterns import Pattern, find_pattern
 from groundup.tokenizer.vocabulary import (
     MAX_IDS,
+    N_BYTES,
     Training,
     Vocabulary,
     checked,
 )
 
 DEFAULT_PATTERN = "gpt4"
+DEFAULT_COVERAGE = 0.9995
+_BASES: dict[str, Literal["bytes", "code points"]] = {
+    "bytes": "bytes",
+    "codepoints": "code points",
+}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The arguments that every way to train shares. Tokenizer.train says what they mean."""
+class Options(TypedDict, total=False):
+    """The keywords that every way to train takes. Tokenizer.train says what they mean."""
 
-    vocab_size: int
     pattern: str | None
-    base: str
+    base: str | None
+    character_coverage: float | None
     special_tokens: Sequence[str]
     min_frequency: int
     max_token_length: int | None
     ties: str
-    extend: Vocabulary | None
+    extend: Parts | None
     threads: int | None
-    memory_bytes: int | None = None
-    progress: ProgressCallback | None = None
+    memory_bytes: int | None
+    progress: ProgressCallback | None
 
-    def __post_init__(self) -> None:
-        if self.base != "bytes":
-            raise ValueError(
-                f'base: expected "bytes", the only alphabet there is so far, got {self.base!r}.'
+
+class Plan:
+    """What to train, judged before any work."""
+
+    def __init__(self, vocab_size: int, options: Options) -> None:
+        if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+            raise TypeError(
+                f"train: expected keywords among {', '.join(Options.__annotations__)}; got "
+                f"{unknown[0]!r}."
             )
+        self.vocab_size = vocab_size
+        self.pattern = options.get("pattern")
+        self.special_tokens = options.get("special_tokens", ())
+        self.min_frequency = options.get("min_frequency", 1)
+        self.max_token_length = options.get("max_token_length")
+        self.ties = options.get("ties", "smallest_pair")
+        self.threads = options.get("threads")
+        self.memory_bytes = options.get("memory_bytes")
+        self.progress = options.get("progress")
+        self.extend = _vocabulary_of(options.get("extend"))
+        self.base = self._base_or_default(options.get("base"))
+        self.character_coverage = self._coverage_or_default(options.get("character_coverage"))
+        self._expect_rules()
+        self._expect_specials()
+        self._expect_room(self.known)
+        threads_or_default(self.threads, "threads")
+        memory_or_default(self.memory_bytes)
+        self.pattern_or(DEFAULT_PATTERN)
+
+    def _base_or_default(self, base: str | None) -> Literal["bytes", "code points"]:
+        if base is not None and base not in _BASES:
+            raise ValueError(f"base: expected one of {', '.join(_BASES)}, got {base!r}.")
+        if self.extend is None:
+            return _BASES[base or "bytes"]
+        if base is not None and _BASES[base] != self.extend.base:
+            raise ValueError(
+                f"base: expected that of the tokenizer to extend, {self.extend.base}, got "
+                f"{base!r}; leave it out."
+            )
+        return self.extend.base
+
+    def _coverage_or_default(self, coverage: float | None) -> float:
+        if coverage is None:
+            return DEFAULT_COVERAGE
+        if self.base == "bytes" or self.extend is not None:
+            raise ValueError(
+                'character_coverage: expected base="codepoints" and no tokenizer to extend, whose '
+                "characters stay what they are; leave it out."
+            )
+        if not isinstance(coverage, int | float) or not 0 <= coverage <= 1:
+            raise ValueError(
+                f"character_coverage: expected a share of the text's characters from 0 to 1, got "
+                f"{coverage!r}."
+            )
+        return coverage
+
+    def _expect_rules(self) -> None:
         if self.ties not in TIES:
             raise ValueError(f"ties: expected one of {', '.join(TIES)}, got {self.ties!r}.")
+        if not isinstance(self.min_frequency, int) or not 1 <= self.min_frequency < 1 << 62:
+            raise ValueError(
+                f"min_frequency: expected a whole number from 1, got {self.min_frequency!r}."
+            )
+        longest = self.max_token_length
+        if longest is not None and (not isinstance(longest, int) or longest < 1):
+            raise ValueError(
+                f"max_token_length: expected a whole number of bytes from 1, or None, got "
+                f"{longest!r}."
+            )
+        if self.progress is not None and not callable(self.progress):
+            raise ValueError(f"progress: expected a function, got {self.progress!r:.60}.")
+
+    def _expect_specials(self) -> None:
         if isinstance(self.special_tokens, str):
             raise ValueError(
                 f"special_tokens: expected a list of names, got one text; pass "
@@ -67,32 +139,34 @@ class Plan:
         if len(set(names)) < len(names):
             repeated = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"special_tokens: {repeated!r} is listed twice.")
-        least = self.known.n_ids + len(self.new_specials)
-        held = "256 bytes" if self.extend is None else f"{self.known.n_ids} ids to extend"
+
+    def _expect_room(self, known: Known) -> None:
+        least = known.n_ids + len(self.new_specials)
+        held, remedy = f"{N_BYTES} bytes", ""
+        if self.extend is not None:
+            held = f"{known.n_ids} ids to extend"
+        elif known.alphabet:
+            held += f", {len(known.alphabet)} characters"
+            remedy = " Or lower character_coverage, so that fewer have ids of their own."
         if not isinstance(self.vocab_size, int) or not least <= self.vocab_size <= MAX_IDS:
             raise ValueError(
                 f"vocab_size: expected a whole number from {least} ({held} and "
                 f"{len(self.new_specials)} special tokens) to {MAX_IDS}, got {self.vocab_size!r}."
+                f"{remedy}"
             )
-        if not isinstance(self.min_frequency, int) or not 1 <= self.min_frequency < 1 << 62:
-            raise ValueError(
-                f"min_frequency: expected a whole number from 1, got {self.min_frequency!r}."
-            )
-        longest = self.max_token_length
-        if longest is not None and (not isinstance(longest, int) or longest < 1):
-            raise ValueError(
-                f"max_token_length: expected a whole number of bytes from 1, or None, got "
-                f"{longest!r}."
-            )
-        if self.progress is not None and not callable(self.progress):
-            raise ValueError(f"progress: expected a function, got {self.progress!r:.60}.")
-        threads_or_default(self.threads, "threads")
-        memory_or_default(self.memory_bytes)
-        self.pattern_or(DEFAULT_PATTERN)
 
     @cached_property
     def known(self) -> Known:
-        return known_merges(self.extend)
+        """What is known before the text is: without the alphabet that it will give."""
+        return new_base(None) if self.extend is None else known_merges(self.extend)
+
+    def known_for(self, counts: ChunkCounts) -> Known:
+        """What training on these counts begins with."""
+        if self.extend is not None or self.base == "bytes":
+            return self.known
+        known = new_base(alphabet_of(counts._chunks.characters(), self.character_coverage))
+        self._expect_room(known)
+        return known
 
     @property
     def new_specials(self) -> list[str]:
@@ -146,10 +220,17 @@ def _new_counts(plan: Plan) -> ChunkCounts:
 
 
 def _trained(counts: ChunkCounts, plan: Plan) -> tuple[Vocabulary, Chunks]:
-    known = plan.known
+    known = plan.known_for(counts)
     n_new = plan.vocab_size - known.n_ids - len(plan.new_specials)
     n_merges = len(known.pairs) + n_new
-    rules = Rules(n_merges, plan.ties, plan.min_frequency, plan.max_token_length, known.pairs)
+    rules = Rules(
+        n_merges,
+        plan.ties,
+        plan.min_frequency,
+        plan.max_token_length,
+        known.pairs,
+        known.alphabet,
+    )
     progress = plan.progress
     merges, pair_counts = counts._chunks.train(
         rules,
@@ -165,5 +246,13 @@ def _trained(counts: ChunkCounts, plan: Plan) -> tuple[Vocabulary, Chunks]:
         find_pattern(counts.pattern),
         specials,
         training=Training(pair_counts, plan.ties, plan.min_frequency),
+        base=plan.base,
+        decode_only={} if plan.extend is None else plan.extend.decode_only,
     )
     return checked(vocabulary, "training"), counts._chunks
+
+
+def _vocabulary_of(extend: Parts | None) -> Vocabulary | None:
+    if extend is not None and not isinstance(extend, Parts):
+        raise ValueError(f"extend: expected a Tokenizer or None, got {extend!r:.60}.")
+    return None if extend is None else extend._vocabulary

@@ -4,6 +4,7 @@ Readers of every format end in `checked`, which admits no vocabulary that could 
 encoder: files are written by strangers.
 """
 
+import itertools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,9 +45,6 @@ class Vocabulary:
     whole_chunks: bool = False
     training: Training | None = None
     base: Literal["bytes", "code points"] = "bytes"  # what is merged at first
-    # For code points (code_points.py): the beginnings of characters, with ids from len(tokens) on
-    # that merges name and nobody sees.
-    scaffold: Sequence[bytes] = ()
     decode_only: Mapping[int, bytes] = field(default_factory=dict)  # ids that no text gives
 
     @property
@@ -54,12 +52,21 @@ class Vocabulary:
         return max(len(self.tokens), 1 + max(self.specials.values(), default=-1))
 
     @property
+    def alphabet(self) -> list[str]:
+        """The characters that follow the bytes, where the base is the code point."""
+        if self.base == "bytes":
+            return []
+        following = itertools.islice(self.tokens, N_BYTES, None)
+        return [token.decode() for token in itertools.takewhile(is_wide_character, following)]
+
+    @property
     def is_in_merge_order(self) -> bool:
-        """Whether the ids are bytes, then what the merges made in turn, then specials."""
+        """Whether the ids are bytes, the alphabet, what the merges made in turn, then specials."""
         if any(len(token) != 1 for token in self.tokens[:N_BYTES]) or not all(self.tokens):
             return False
         news = self.merges[:, 2].astype(np.int64)
-        peaks = np.maximum.accumulate(np.concatenate([[N_BYTES - 1], news]))
+        last_of_base = N_BYTES + len(self.alphabet) - 1
+        peaks = np.maximum.accumulate(np.concatenate([[last_of_base], news]))
         return (
             int(peaks[-1]) == len(self.tokens) - 1
             and bool((news <= peaks[:-1] + 1).all())
@@ -86,10 +93,9 @@ def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
             f"{source}: expected a token for each of the 256 bytes, but byte {min(missing)[0]} has "
             "none; text that holds it could not be encoded."
         )
-    n_mergeable = len(tokens) + len(vocabulary.scaffold)
-    if len(merges) and int(merges.max()) >= n_mergeable:
+    if len(merges) and int(merges.max()) >= len(tokens):
         raise ValueError(
-            f"{source}: expected merges of ids below {n_mergeable}, got {int(merges.max())}."
+            f"{source}: expected merges of ids below {len(tokens)}, got {int(merges.max())}."
         )
     for i, token in vocabulary.decode_only.items():
         if not token or not 0 <= i < len(tokens) or tokens[i] or i in specials.values():
@@ -103,9 +109,31 @@ def checked(vocabulary: Vocabulary, source: str) -> Vocabulary:
             raise ValueError(
                 f"{source}: id {i} is both the special token {name!r} and the token {tokens[i]!r}."
             )
+    if vocabulary.base == "code points":
+        _expect_whole_characters(vocabulary, source)
     if len(set(specials.values())) < len(specials):
         raise ValueError(f"{source}: two special tokens have one id: {dict(specials)}.")
     return vocabulary
+
+
+def _expect_whole_characters(vocabulary: Vocabulary, source: str) -> None:
+    """What the base promises: a token is one byte, which merges with nothing, or characters."""
+    for i, token in enumerate(vocabulary.tokens):
+        if len(token) > 1:
+            try:
+                token.decode()
+            except UnicodeDecodeError:
+                raise ValueError(
+                    f"{source}: expected tokens of whole characters, as the base is code points, "
+                    f"but token {i} is {token!r}."
+                ) from None
+    parts = [i for i, token in enumerate(vocabulary.tokens) if len(token) == 1 and token > b"\x7f"]
+    if np.isin(vocabulary.merges, parts).any():
+        row = int(np.isin(vocabulary.merges, parts).any(axis=1).argmax())
+        raise ValueError(
+            f"{source}: expected merges of whole characters, as the base is code points, but merge "
+            f"{row} joins a part of one."
+        )
 
 
 def expect_bytes(vocabulary: Vocabulary, format: str) -> None:
@@ -117,19 +145,31 @@ def expect_bytes(vocabulary: Vocabulary, format: str) -> None:
         )
 
 
+def is_wide_character(token: bytes) -> bool:
+    """Whether it is one character, and of more than one byte."""
+    if not 2 <= len(token) <= 4 or token[0] < 0xC0:
+        return False
+    try:
+        return len(token.decode()) == 1
+    except UnicodeDecodeError:
+        return False
+
+
 def merge_rows(rows: Iterable[Sequence[int]]) -> Merges:
     return np.array(list(rows), dtype=np.uint32).reshape(-1, 3)
 
 
-def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
-    """The bytes of ids 0 to 255 and of every merge, each of which makes the next id."""
+def tokens_of_merges(merges: Merges, source: str, alphabet: Sequence[str] = ()) -> list[bytes]:
+    """The bytes of ids 0 to 255, the alphabet's, and those of every merge, which makes the next."""
     core = _native.core()
-    if core is not None:
+    if core is not None and not alphabet:
         made: list[bytes] | None = core.bpe_tokens_of_rows(merges, MAX_TOKEN_BYTES)
         if made is not None:
             return made
-    lengths = [1] * N_BYTES
-    n_bytes = N_BYTES
+    tokens = [bytes([byte]) for byte in range(N_BYTES)]
+    tokens += [character.encode() for character in alphabet]
+    lengths = list(map(len, tokens))
+    n_bytes = sum(lengths)
     for row, (left, right, new) in enumerate(merges.tolist()):
         if max(left, right) >= len(lengths) or new != len(lengths):
             raise ValueError(
@@ -142,7 +182,6 @@ def tokens_of_merges(merges: Merges, source: str) -> list[bytes]:
             raise ValueError(
                 f"{source}: its tokens would take more than {MAX_TOKEN_BYTES >> 20} MiB."
             )
-    tokens = [bytes([byte]) for byte in range(N_BYTES)]
     for left, right, _ in merges.tolist():
         tokens.append(tokens[left] + tokens[right])
     return tokens
@@ -157,16 +196,19 @@ def truncated(vocabulary: Vocabulary, n_ids: int) -> Vocabulary:
         n_ids = operator.index(n_ids)
     except TypeError:
         raise ValueError(f"truncate: expected a whole number of ids, got {n_ids!r:.60}.") from None
-    expect_bytes(vocabulary, "truncate")
+    if vocabulary.whole_chunks:
+        expect_bytes(vocabulary, "truncate")
     n_tokens = n_ids - len(vocabulary.specials)
     if not vocabulary.is_in_merge_order and not vocabulary.whole_chunks:
         raise ValueError(
             "truncate: this vocabulary's ids do not follow the order of its merges, so no part "
             "of them is a vocabulary; train a smaller one."
         )
-    if n_tokens < N_BYTES or n_ids > vocabulary.n_ids:
+    n_base = N_BYTES + len(vocabulary.alphabet)
+    if n_tokens < n_base or n_ids > vocabulary.n_ids:
+        held = "bytes" if n_base == N_BYTES else "bytes, characters"
         raise ValueError(
-            f"truncate: expected a size from {N_BYTES + len(vocabulary.specials)} (bytes and "
+            f"truncate: expected a size from {n_base + len(vocabulary.specials)} ({held} and "
             f"special tokens) to {vocabulary.n_ids}, got {n_ids}."
         )
     n_tokens = min(n_tokens, len(vocabulary.tokens))

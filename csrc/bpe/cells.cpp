@@ -1,0 +1,124 @@
+#include "bpe/cells.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "bpe/pair_table.h"
+
+namespace groundup::bpe {
+namespace {
+
+constexpr std::uint64_t kMaxWindows = std::uint64_t{1} << 62;
+
+// Memory for all cells, and the first separator.
+std::vector<Cell> begun(const ChunkList& chunks) {
+  const std::size_t n_cells = chunks.bytes.size() + chunks.size() + 1;
+  if (n_cells >= kSeparator)
+    throw std::invalid_argument("counts: expected fewer than 2^32 bytes of distinct chunks, got " +
+                                std::to_string(n_cells) +
+                                "; train on less text or with a pattern that cuts it finer.");
+  unsigned __int128 n_windows = 0;
+  for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk)
+    n_windows += static_cast<unsigned __int128>(chunks.counts[chunk]) *
+                 (chunks.starts[chunk + 1] - chunks.starts[chunk]);
+  if (n_windows >= kMaxWindows)
+    throw std::invalid_argument(
+        "counts: expected bytes times counts to sum to less than 2^62; divide all counts by one "
+        "factor.");
+  std::vector<Cell> cells;
+  cells.reserve(n_cells);
+  cells.push_back({kSeparator, kSeparator});
+  return cells;
+}
+
+// Calls visit(at, left, right) for each two tokens that stand side by side.
+template <class Visit>
+void for_each_pair(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
+                   Visit&& visit) {
+  for (std::size_t at = 1, after; at + 1 < cells.size(); at = after) {
+    const std::uint32_t left = cells[at].id;
+    after = at + 1;
+    if (left == kSeparator) continue;
+    after = at + lengths[left];
+    if (cells[after].id != kSeparator) visit(static_cast<std::uint32_t>(at), left, cells[after].id);
+  }
+}
+
+// Gives each pair an index: by a table of all pairs where ids are few, else by hashing.
+class PairIndices {
+ public:
+  explicit PairIndices(std::size_t n_ids)
+      : n_ids_(n_ids), dense_(n_ids <= kFewIds ? n_ids * n_ids : 0, kAbsent) {}
+
+  // `fresh` is the index of a pair that has none yet.
+  std::uint32_t get(std::uint32_t left, std::uint32_t right, std::uint32_t fresh) {
+    if (!dense_.empty()) {
+      std::uint32_t& index = dense_[left * n_ids_ + right];
+      if (index == kAbsent) index = fresh;
+      return index;
+    }
+    if (const std::uint32_t* known = table_.find(left, right)) return *known;
+    table_.insert(left, right, fresh);
+    return fresh;
+  }
+
+ private:
+  static constexpr std::size_t kFewIds = 512;
+  static constexpr std::uint32_t kAbsent = 0xFFFFFFFFu;
+  std::size_t n_ids_;
+  std::vector<std::uint32_t> dense_;
+  PairTable<std::uint32_t> table_;
+};
+
+}  // namespace
+
+std::vector<Cell> lay_out_bytes(const ChunkList& chunks, const std::uint32_t* id_of_byte) {
+  std::vector<Cell> cells = begun(chunks);
+  for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    for (std::size_t at = chunks.starts[chunk]; at < chunks.starts[chunk + 1]; ++at)
+      cells.push_back({id_of_byte[chunks.bytes[at]], static_cast<std::uint32_t>(chunk)});
+    cells.push_back({kSeparator, kSeparator});
+  }
+  return cells;
+}
+
+std::vector<Cell> lay_out_characters(const ChunkList& chunks, const Alphabet& alphabet) {
+  std::vector<Cell> cells = begun(chunks);
+  for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    const std::uint8_t* const bytes = chunks.bytes.data() + chunks.starts[chunk];
+    for_each_character(bytes, chunks.starts[chunk + 1] - chunks.starts[chunk],
+                       [&](std::size_t at, std::size_t size) {
+                         const std::uint32_t id = size ? alphabet.id_at(bytes + at) : kSeparator;
+                         const Cell cell{id, static_cast<std::uint32_t>(chunk)};
+                         cells.insert(cells.end(), size ? size : 1, cell);
+                       });
+    cells.push_back({kSeparator, kSeparator});
+  }
+  return cells;
+}
+
+FoundPairs find_pairs(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
+                      const std::vector<std::uint64_t>& counts) {
+  FoundPairs found;
+  PairIndices indices(lengths.size());
+  for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
+    const auto fresh = static_cast<std::uint32_t>(found.pairs.size());
+    const std::uint32_t index = indices.get(left, right, fresh);
+    if (index == fresh) found.pairs.push_back({left, right, 0, 0, 0});
+    found.pairs[index].weight += static_cast<std::int64_t>(counts[cells[at].chunk]);
+    ++found.pairs[index].n;
+  });
+  std::uint64_t n_positions = 0;
+  for (FoundPair& pair : found.pairs) {
+    pair.begin = n_positions;
+    n_positions += pair.n;
+  }
+  found.positions.resize(n_positions);
+  for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
+    found.positions[found.pairs[indices.get(left, right, 0)].begin++] = at;
+  });
+  for (FoundPair& pair : found.pairs) pair.begin -= pair.n;
+  return found;
+}
+
+}  // namespace groundup::bpe

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -79,8 +80,27 @@ class Lesson:
         self.checked: list[Checked] = []
         self.pictures: list[str] = []
         self._stand_ins: list[str] = []
+        self._take_folder()
         self._began = time.perf_counter()
         print(f"Lesson {self.label}: {title} ({mode})\n")
+
+    def _take_folder(self) -> None:
+        """Find out now, not after the work, whether the folder can be written; a script ends here
+        with a sentence. The last run's figures go: a run that is cut off has none."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / FIGURES).unlink(missing_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            told = (
+                f"lesson {self.label}: expected to keep figures and pictures in "
+                f"{self.folder.absolute()}, and it cannot be written ({error.strerror}); change "
+                "to a folder of your own and repeat"
+            )
+            if "ipykernel" in sys.modules:
+                raise OSError(told) from error
+            sys.exit(told)
 
     def choose(self, *, fast: T, usual: T, full: T) -> T:
         """One of three settings, by the lesson's mode."""
@@ -202,7 +222,7 @@ def last_run(lesson: int | str) -> tuple[int, int, str] | None:
         record = json.loads((folder(lesson) / FIGURES).read_text(encoding="utf-8"))
         verdicts = [line["passed"] for line in record["checked"] if line["passed"] is not None]
         return sum(verdicts), len(verdicts), str(record["mode"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         path = folder(lesson) / FIGURES

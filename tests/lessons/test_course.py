@@ -52,6 +52,20 @@ def test_pictures_and_files_are_kept_in_the_lessons_folder():
     assert {p.name for p in course.folder(3).iterdir()} == {"curve.png", "note.txt", "figures.json"}
 
 
+def test_a_run_that_is_cut_off_has_no_figures():
+    course.Lesson(3, "a test", "fast").finish()
+    assert course.last_run(3) == (0, 0, "fast")
+    course.Lesson(3, "a test", "fast")
+    assert course.last_run(3) is None
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder would be")
+    with pytest.raises(SystemExit, match=r"lesson 3: expected to keep .* change to a folder"):
+        course.Lesson(3, "a test", "fast")
+    assert course.last_run(3) is None
+
+
 def test_modes_are_of_the_command_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lesson.py", "--full"])
     assert course.Lesson(1, "a test").choose(fast=1, usual=2, full=3) == 3

@@ -277,9 +277,9 @@ if known and lesson.mode != "fast":
 # ## Failure 1: one matrix
 #
 # Why two vectors a word? A word hardly ever stands beside itself, and with one vector its score
-# with itself is its length squared, the largest there is. Nor can scores be negative on the
-# whole, as five drawn words of six demand: their mean is the mean vector's length squared. The
-# loss stays at six coins.
+# with itself is its length squared, the largest there is. Nor can scores be negative on the whole,
+# as five drawn words of six demand: words drawn from one law score the length squared of their
+# mean vector on average, and that is not below 0. The loss stays at six coins.
 
 # %%
 n_short = lesson.choose(fast=1, usual=1, full=2)
@@ -321,11 +321,10 @@ lesson.claim("drawn uniformly, it is expected everywhere", share[0.0] > share[0.
 # %% [markdown]
 # ## Failure 3: the learning rate
 #
-# The notes: .01 collapses what .005 does not. No rate is too large by itself: pair by pair, the
-# paper starts at .025. A batch adds its pairs up, none sees what the others changed, and one word
-# is in thousands of them: the step of its row is the rate times their number. So the limit falls
-# as the batch grows; for 32,768 pairs of the whole text, "the" not thinned out, it lies between
-# these two.
+# The notes: .01 collapses what .005 does not. Neither is too large by itself: the published program
+# starts at .025, pair by pair. But a batch adds its pairs up, and none sees what the others
+# changed: a word that is in a thousand of them moves a thousand steps at once. So the limit falls
+# as the batch grows. For 32,768 pairs, frequent words not thinned out, it lies between these two.
 
 # %%
 text_ids = ids[:200_000]

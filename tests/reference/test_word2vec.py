@@ -128,6 +128,8 @@ def test_rows_that_repeat_get_every_change():
     lossy = np.zeros((3, 2))
     lossy[rows] += changes
     assert lossy[2, 0] == 6  # the last one alone
+    with pytest.raises(ValueError, match="changes to a copy would be lost"):
+        word2vec.add_rows(np.zeros((2, 3)).T, rows, changes)
 
 
 @given(counts=st.lists(st.integers(1, 1000), min_size=1, max_size=8), power=st.floats(0, 1))

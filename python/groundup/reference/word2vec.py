@@ -197,6 +197,11 @@ def add_rows(table: Array, rows: Ids, changes: Array) -> None:
     without a word. np.add.at loses none; over single numbers it takes a fifth of the time it takes
     over rows, so the table is told as one long row.
     """
+    if not table.flags.c_contiguous:
+        raise ValueError(
+            "table: expected rows one after another in memory, since changes to a copy would be "
+            "lost, and got another layout; pass np.ascontiguousarray(table) and keep that"
+        )
     n_features = table.shape[1]
     places = rows[:, None].astype(np.intp) * n_features + np.arange(n_features)
     np.add.at(table.reshape(-1), places.reshape(-1), changes.reshape(-1))

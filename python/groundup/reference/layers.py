@@ -25,7 +25,7 @@ class Module:
 
     training: bool = True
 
-    def __call__(self, x: Any) -> Tensor:
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         raise NotImplementedError
 
     def modules(self) -> Iterator["Module"]:

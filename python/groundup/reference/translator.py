@@ -10,6 +10,7 @@ Vaswani et al. 2017; Zero to Hero, "Let's build GPT", its end.
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groundup.reference.gpt import Attention, Block, FeedForward, Mask, attention_weights
 from groundup.reference.layers import Dropout, Embedding, Ids, LayerNorm, Linear, Module
@@ -98,7 +99,7 @@ class CrossAttention(Module):
         self.c_kv = Linear(n_embd, 2 * n_embd, rng)
         self.c_proj = Linear(n_embd, n_embd, rng)
         self.dropout = Dropout(dropout, rng)
-        self.weights = np.zeros((0, n_head, 0, 0))
+        self.weights: NDArray[np.floating] = np.zeros((0, n_head, 0, 0))
 
     def __call__(self, x: Tensor, memory: Tensor, hidden: Mask) -> Tensor:
         B, T, C = x.shape

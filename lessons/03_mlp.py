@@ -90,12 +90,13 @@ lesson.claim("too large a rate takes off", tried[-1] > tried.min() + 0.5)
 # ## Train
 #
 # Minibatches of 32: a rough gradient now is better than an exact one later. A tenth of the rate
-# in the second half. One batch's loss says little; means of 1,000 do.
+# in the second half. One batch's loss says little; means of 1,000 do. All weights start as plain
+# random numbers of size 1, as one would at first; lesson 4 shows what that costs.
 
 # %%
 n_steps = lesson.choose(fast=1500, usual=30_000, full=200_000)
 rng = np.random.default_rng(1)
-model = MLP(V, rng).to(np.float32)
+model = MLP(V, rng, start="naive").to(np.float32)
 lesson.check("parameters", model.n_parameters(), 11_897)
 losses = list(
     training.train(

@@ -9,9 +9,11 @@ better. Read beside it: groundup/reference/makemore/wavenet.py, recurrent.py, ex
 # # 6. WaveNet, and its rivals
 
 # %%
+import time
+
 import numpy as np
 
-from groundup import course
+from groundup import course, torch_twin
 from groundup.reference.layers import BatchNorm1d
 from groundup.reference.makemore import bigram, experiment, recurrent, training, wavenet
 from groundup.reference.makemore.transformer import Transformer
@@ -31,21 +33,35 @@ data = {
 n_dev = lesson.choose(fast=1000, usual=None, full=None)
 
 
-def fit(model, n_steps, rate=0.1, seed=0):
+def fit(model, n_steps, rate=0.1, loop=training.train):
     """Train as in the lecture, a tenth of the rate in the last quarter; the dev loss."""
+    began = time.perf_counter()
     x, y, dev_x, dev_y = data[model.block_size]
-    rng = np.random.default_rng(seed)
-    for _ in training.train(
-        model.to(np.float32),
-        x,
-        y,
-        n_steps,
-        32,
-        lambda i: rate if 4 * i < 3 * n_steps else rate / 10,
-        rng,
-    ):
+    falling = lambda i: rate if 4 * i < 3 * n_steps else rate / 10  # noqa: E731
+    for _ in loop(model.to(np.float32), x, y, n_steps, 32, falling, np.random.default_rng(0)):
         pass
+    print(f"    {n_steps:,} steps of {type(model).__name__} in {time.perf_counter() - began:.0f} s")
     return training.evaluate(model, dev_x[:n_dev], dev_y[:n_dev])
+
+
+# %% [markdown]
+# ## The same steps in torch
+#
+# 200,000 steps of these networks take NumPy up to ten minutes each. torch_twin.py has them in
+# torch, on the same arrays. First show that both take the same steps, in float64; then let the
+# faster one make the long runs.
+
+# %%
+SHOWN = {
+    "tree": wavenet.Tree(V, np.random.default_rng(1), (2, 2, 2), 10, 68),
+    "WaveNet": wavenet.WaveNet(V, np.random.default_rng(1), n_channels=16),
+    **{c: recurrent.Recurrent(V, np.random.default_rng(1), c) for c in recurrent.CELLS},
+}
+n_shown = lesson.choose(fast=3, usual=20, full=100)
+for name, model in SHOWN.items():
+    off = torch_twin.agreement(model, *data[8][:2], n_steps=n_shown)
+    lesson.check(f"{name} in torch, largest difference in {n_shown} steps", off, 0, within=1e-10)
+long_run = lesson.choose(fast=training.train, usual=training.train, full=torch_twin.train)
 
 
 # %% [markdown]
@@ -68,7 +84,7 @@ for name, (settings, n_parameters, published) in NETWORKS.items():
     lesson.check(f"{name}: parameters", model.n_parameters(), n_parameters, of=FILE)
     if lesson.mode == "fast" and name != "tree, 8 letters":
         continue
-    results[name] = fit(model, n_steps)
+    results[name] = fit(model, n_steps, loop=long_run)
     if lesson.mode == "full":
         lesson.check(f"{name}: dev loss", results[name], published, within=0.02, of=FILE)
     else:
@@ -99,7 +115,7 @@ buggy.net.layers = [
     wavenet.BatchNormOfTheBug(68) if isinstance(part, BatchNorm1d) else part
     for part in buggy.net.layers
 ]
-with_bug = fit(buggy, n_steps)
+with_bug = fit(buggy, n_steps, loop=long_run)
 print(f"    dev with the bug {with_bug:.4f}, without {results['tree, 8 letters']:.4f}")
 if lesson.mode == "full":
     lesson.check("dev loss with the bug", with_bug, 2.029, within=0.02, of=FILE)
@@ -122,7 +138,7 @@ one_by_one = np.stack(
 lesson.check(
     "convolution against position by position", float(np.abs(together - one_by_one).max()), 0, 1e-12
 )
-loss = fit(net, lesson.choose(fast=80, usual=2_500, full=100_000))
+loss = fit(net, lesson.choose(fast=80, usual=2_500, full=40_000), loop=long_run)
 print(f"    gated, dilated, residual: dev {loss:.4f}, {net.n_parameters():,} parameters")
 
 # %% [markdown]
@@ -142,7 +158,8 @@ for cell in recurrent.CELLS:
     norms = recurrent.gradient_norms(states)
     reach[cell] = [norm / norms[-1] for norm in norms]
     model.zero_grad()
-    loss = fit(model, lesson.choose(fast=150, usual=2_000, full=50_000), rate=0.3)
+    n_steps = lesson.choose(fast=150, usual=2_000, full=20_000)
+    loss = fit(model, n_steps, rate=0.3, loop=long_run)
     print(f"    {cell}: dev {loss:.4f}; of the gradient, {reach[cell][10]:.1e} comes 20 steps back")
     if lesson.mode != "fast":
         lesson.claim(f"the {cell} is below the bigram, {bigram_dev:.4f}", loss < bigram_dev)
@@ -158,7 +175,7 @@ if picture is not None:
     axes.legend()
 lesson.keep(picture)
 attention = Transformer(V, np.random.default_rng(5), n_embd=32, n_layer=1)
-loss = fit(attention, lesson.choose(fast=60, usual=2_000, full=50_000), rate=0.3)
+loss = fit(attention, lesson.choose(fast=60, usual=2_000, full=10_000), rate=0.3)
 print(f"    transformer: dev {loss:.4f}, {attention.n_parameters():,} parameters")
 
 # %% [markdown]
@@ -168,7 +185,7 @@ print(f"    transformer: dev {loss:.4f}, {attention.n_parameters():,} parameters
 # is in the log before the next begins.
 
 # %%
-n_part = lesson.choose(fast=20, usual=400, full=5_000)
+n_part = lesson.choose(fast=20, usual=400, full=2_000)
 
 
 def start(settings):
@@ -178,7 +195,7 @@ def start(settings):
     x, y, dev_x, dev_y = data[8]
     rng = np.random.default_rng(2)
     while True:
-        for _ in training.train(model, x, y, n_part, 32, lambda i: settings["rate"], rng):
+        for _ in long_run(model, x, y, n_part, 32, lambda i: settings["rate"], rng):
             pass
         yield training.evaluate(model, dev_x[: n_dev or 4000], dev_y[: n_dev or 4000])
 

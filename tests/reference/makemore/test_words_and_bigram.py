@@ -99,12 +99,12 @@ def test_a_naive_start_is_sure_and_wrong_and_saturated():
     vocabulary = words.Vocabulary.of(FEW)
     contexts, targets = words.examples(FEW, vocabulary, 3)
     losses, saturated = {}, {}
-    for start in ("naive", "calm"):
+    for start in mlp.STARTS:
         model = mlp.MLP(len(vocabulary), np.random.default_rng(3), start=start)
         losses[start] = cross_entropy(model(contexts), targets).item()
         saturated[start] = mlp.saturation(model.net.outputs[-2].data)
-    assert losses["naive"] > 10 > 3 > losses["calm"]
-    assert saturated["naive"] > 0.4 > 0.2 > saturated["calm"]
+    assert losses["naive"] > 10 > 3 > max(losses["calm logits"], losses["calm"])
+    assert min(saturated["naive"], saturated["calm logits"]) > 0.4 > 0.2 > saturated["calm"]
     assert mlp.dead_units(np.array([[1.0, 1.0], [-1.0, 0.5]])) == 1
 
 
@@ -122,7 +122,11 @@ def test_sampling_ends_even_where_the_edge_is_never_drawn():
     [
         (lambda: words.Vocabulary.of(["a.b"]), ValueError, "which marks a word's edges"),
         (lambda: words.Vocabulary.of(["ab"]).encode("abc"), ValueError, "got 'c'"),
-        (lambda: mlp.MLP(5, np.random.default_rng(0), start="x"), ValueError, '"naive" or "calm"'),
+        (
+            lambda: mlp.MLP(5, np.random.default_rng(0), start="x"),
+            ValueError,
+            "naive, calm logits, calm",
+        ),
         (
             lambda: next(training.train(None, [], np.zeros(0), 1, 1, lambda _: 1.0, None)),
             ValueError,

@@ -20,16 +20,18 @@ from groundup.reference.layers import (
 from groundup.reference.tensor import Tensor
 
 TANH_GAIN = 5 / 3
+STARTS = ("naive", "calm logits", "calm")
 
 
 class MLP(Module):
     """ids (B, block_size) to logits (B, vocab_size) through one hidden layer of tanh.
 
-    start="naive"  weights and biases of variance 1: the lecture's first version
-    start="calm"   hidden weights by fan-in, last weights a tenth: hidden units unsaturated and
-                   the first loss near ln V
-    batch_norm     between the hidden weights and tanh; the hidden bias, which it would take off
-                   again, is left out
+    start="naive"        weights and biases of variance 1: the lecture's first version
+    start="calm logits"  the last weights by fan-in and a tenth of it, no last bias: the first loss
+                         is near ln V, hidden units still saturate
+    start="calm"         hidden weights by fan-in too: hidden units unsaturated
+    batch_norm           between the hidden weights and tanh; the hidden bias, which it would take
+                         off again, is left out
     """
 
     def __init__(
@@ -42,18 +44,19 @@ class MLP(Module):
         start: str = "calm",
         batch_norm: bool = False,
     ) -> None:
-        if start not in ("naive", "calm"):
-            raise ValueError(f'MLP: expected start "naive" or "calm", got {start!r}')
+        if start not in STARTS:
+            raise ValueError(f"MLP: expected start to be one of {', '.join(STARTS)}; got {start!r}")
         self.block_size = block_size
         hidden = Linear(block_size * n_features, n_hidden, rng, not batch_norm, TANH_GAIN)
         last = Linear(n_hidden, vocab_size, rng)
-        if start == "naive":
-            for layer, n_in in ((hidden, block_size * n_features), (last, n_hidden)):
-                layer.weight.data *= np.sqrt(n_in)
-                if layer.bias is not None:
-                    layer.bias.data = rng.normal(size=layer.bias.shape)
+        wide = {"naive": [hidden, last], "calm logits": [hidden], "calm": []}[start]
+        for layer in wide:
+            layer.weight.data *= np.sqrt(layer.weight.shape[0])
+            if layer.bias is not None:
+                layer.bias.data = rng.normal(size=layer.bias.shape)
+        if hidden in wide:
             hidden.weight.data /= TANH_GAIN
-        else:
+        if last not in wide:
             last.weight.data *= 0.1
         self.net = Sequential(
             Embedding(vocab_size, n_features, rng),

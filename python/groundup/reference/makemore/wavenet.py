@@ -67,9 +67,9 @@ class BatchNormOfTheBug(BatchNorm1d):
         if x.data.ndim == 2:
             return super().__call__(x)
         B, T, C = x.shape
+        self.widen(T * C)
         if self.training:
             mean, variance = x.data.mean(0).reshape(-1), x.data.var(0).reshape(-1) * B / (B - 1)
-            self._widen(T * C)
             self._follow(mean, variance)
             centered = x - x.mean(0, keepdims=True)
             scale = ((centered * centered).mean(0, keepdims=True) + self.eps) ** -0.5
@@ -78,7 +78,8 @@ class BatchNormOfTheBug(BatchNorm1d):
         scale_in_use = (self.running_variance + self.eps).reshape(T, C) ** -0.5
         return (x - mean) * scale_in_use.astype(x.data.dtype) * self.weight + self.bias
 
-    def _widen(self, n: int) -> None:
+    def widen(self, n: int) -> None:
+        """Running statistics for n features, T times as many as weights."""
         if len(self.running_mean) != n:
             self.running_mean, self.running_variance = np.zeros(n), np.ones(n)
 

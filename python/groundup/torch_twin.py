@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from groundup.reference import layers
-from groundup.reference.layers import Ids, Module
+from groundup.reference.layers import Module
 from groundup.reference.makemore import mlp, recurrent, training, wavenet
+from groundup.reference.makemore.words import Ids
 from groundup.reference.tensor import Tensor
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -77,14 +78,13 @@ def agreement(model: Module, contexts: Ids, targets: Ids, n_steps: int = 20) -> 
     of 32 and a rate of .1; `model` stays as it is.
     """
     ours, twins = copy.deepcopy(model).to(np.float64), copy.deepcopy(model).to(np.float64)
-    runs = (
-        loop(copied, contexts, targets, n_steps, 32, lambda i: 0.1, np.random.default_rng(0))
+    by_numpy, by_torch = (
+        list(loop(copied, contexts, targets, n_steps, 32, lambda i: 0.1, np.random.default_rng(0)))
         for loop, copied in ((training.train, ours), (train, twins))
     )
-    losses = [list(run) for run in runs]
-    pairs = zip(ours.parameters(), twins.parameters(), strict=True)
-    differences = [np.abs(np.subtract(*losses)), *(np.abs(a.data - b.data) for a, b in pairs)]
-    return max(float(d.max()) for d in differences)
+    pairs = [(np.array(by_numpy), np.array(by_torch))]
+    pairs += [(a.data, b.data) for a, b in zip(ours.parameters(), twins.parameters(), strict=True)]
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
 @singledispatch
@@ -151,13 +151,13 @@ def running(module: layers.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
 @forward_of.register
 def _(module: layers.BatchNorm1d, twin: Twin) -> Forward:
     weight, bias = twin.share(module.weight), twin.share(module.bias)
-    statistics = running(module)
+    mean, variance = running(module)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         # (N, C): torch would take the middle axis of (B, T, C) for the features.
         rows = x.reshape(-1, x.shape[-1])
         out = F.batch_norm(
-            rows, *statistics, weight, bias, module.training, module.momentum, module.eps
+            rows, mean, variance, weight, bias, module.training, module.momentum, module.eps
         )
         return out.view_as(x)
 
@@ -167,17 +167,19 @@ def _(module: layers.BatchNorm1d, twin: Twin) -> Forward:
 @forward_of.register
 def _(module: wavenet.BatchNormOfTheBug, twin: Twin) -> Forward:
     weight, bias = twin.share(module.weight), twin.share(module.bias)
-    statistics: list[torch.Tensor] = []
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(x: torch.Tensor) -> torch.Tensor:
+        nonlocal statistics
         n = x[0].numel()  # each place of (B, T, C) with statistics of its own: T C features
-        if not statistics:
+        if statistics is None:
             module.widen(n)
-            statistics.extend(running(module))
+            statistics = running(module)
         places = n // len(weight)
         out = F.batch_norm(
             x.reshape(len(x), n),
-            *statistics,
+            statistics[0],
+            statistics[1],
             weight.repeat(places),
             bias.repeat(places),
             module.training,

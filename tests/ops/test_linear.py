@@ -25,6 +25,15 @@ def test_each_form_errs_like_eager(shape, activation, name):
 
 
 @pytest.mark.parametrize("name", ["torch", "reference"])
+def test_each_form_takes_a_transposed_weight(name):
+    x, weight, bias = torch.randn(9, 8), torch.randn(8, 5), torch.randn(5)
+    with gu.use(f"linear={name}"), dispatch.ran() as log:
+        found = gu.linear(x, weight, bias, transposed=True)
+    assert log == [("linear", name)]
+    torch.testing.assert_close(found, F.linear(x, weight.t(), bias))
+
+
+@pytest.mark.parametrize("name", ["torch", "reference"])
 def test_any_number_of_dimensions_before_the_last(name):
     with gu.use(f"linear={name}"):
         for shape in ((8,), (1, 8), (2, 3, 8), (0, 8), (2, 0, 3, 8)):
@@ -86,6 +95,11 @@ def test_fake_and_meta_tensors_have_the_shape():
             ValueError,
             r"input: expected shape \(\.\.\., in\) with in = 5, as weight is \(out, in\) = "
             r"\(8, 5\), got \(3, 8\); try weight\.t\(\)",
+        ),
+        (
+            lambda: gu.linear(X, W[0], transposed=True),
+            ValueError,
+            r"weight: expected shape \(in, out\) with transposed=True, got \(8,\)",
         ),
         (lambda: gu.linear(X[0, 0], W), ValueError, r"input: expected shape .* got \(\)"),
         (

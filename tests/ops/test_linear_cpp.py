@@ -135,6 +135,24 @@ def test_the_weights_gradient_has_the_weights_layout():
 
 
 @pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("activation", FORMS)
+@pytest.mark.parametrize("shape", [(30, 20, 40), (3, 1, 7), (5, 6, 1)])
+def test_a_weight_said_to_be_transposed_is_its_transpose(shape, activation):
+    upstream, x, weight, bias = problem(*shape, True)
+
+    def ours(x, weight, bias):
+        return gu.linear(x, weight, bias, activation=activation, transposed=True)
+
+    expected = derivatives(FORMS[activation][0], upstream, x, weight, bias)
+    found = derivatives(ours, upstream, x, weight.t(), bias)
+    found = (*found[:2], found[2].t(), found[3])
+    assert all(map(torch.equal, found, expected))
+    leaf = weight.t().detach().requires_grad_()
+    ours(x, leaf, bias).sum().backward()
+    assert leaf.grad.is_contiguous()
+
+
+@pytest.mark.usefixtures("forced")
 @pytest.mark.parametrize("activation", [None, "gelu_tanh"])
 @pytest.mark.parametrize("wanted", range(1, 8))
 def test_only_the_gradients_asked_for_are_computed(wanted, activation):

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from groundup.generate.cache import KeyValueCache
 
 
+def _dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    return F.dropout(x, p, training) if p else x
+
+
 class Conv1D(nn.Module):
     """x @ weight + bias with weight (in, out): GPT-2's layout, the transpose of nn.Linear's."""
 
@@ -30,7 +34,7 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(torch.empty(n_out))
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        return gu.linear(x, self.weight.t(), self.bias, activation=activation)
+        return gu.linear(x, self.weight, self.bias, activation=activation, transposed=True)
 
 
 class Head(nn.Linear):
@@ -68,7 +72,8 @@ class Attention(nn.Module):
         self.c_proj = Conv1D(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, cache: "KeyValueCache | None") -> Tensor:
-        qkv = self.c_attn(x).unflatten(-1, (3, self.n_head, -1))  # (B, T, 3, H, D), a view
+        batch, length, _ = x.shape
+        qkv = self.c_attn(x).view(batch, length, 3, self.n_head, -1)  # (B, T, 3, H, D)
         if cache is None:
             dropout_p = self.attn_pdrop if self.training else 0.0
             mixed = gu.causal_attention_qkvpacked(qkv, dropout_p=dropout_p)
@@ -76,7 +81,7 @@ class Attention(nn.Module):
             query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
             mixed = cache.attend(self.layer, query, key, value).transpose(1, 2)
         out = self.c_proj(mixed.flatten(2))  # the heads lie side by side: a view
-        return F.dropout(out, self.resid_pdrop, self.training)
+        return _dropout(out, self.resid_pdrop, self.training)
 
 
 class MLP(nn.Module):
@@ -90,7 +95,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.c_proj(self.c_fc(x, "gelu_tanh"))
-        return F.dropout(out, self.resid_pdrop, self.training)
+        return _dropout(out, self.resid_pdrop, self.training)
 
 
 class Block(nn.Module):
@@ -129,7 +134,7 @@ class Transformer(nn.Module):
     def forward(self, ids: Tensor, cache: "KeyValueCache | None") -> Tensor:
         start = 0 if cache is None else cache.length
         x = self.wte(ids) + self.wpe.weight[start : start + ids.size(1)]
-        x = F.dropout(x, self.embd_pdrop, self.training)
+        x = _dropout(x, self.embd_pdrop, self.training)
         branch: Tensor | None = None
         for block in self.h:
             x, branch = block(x, branch, cache)

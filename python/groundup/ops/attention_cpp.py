@@ -5,6 +5,7 @@ autograd.Function, whatever traces or intercepts takes the registered operator. 
 and _backward.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,15 +72,16 @@ def _empty_gradient(tensor: Tensor) -> Tensor:
     return tensor.new_empty(tensor.shape)
 
 
-def _arguments(
-    query: Tensor, key: Tensor, value: Tensor, dropout_key: Tensor | None, options: Options
-) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """(sizes, options) as the kernel takes them."""
+def _sizes(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:
     batch, heads, n_queries, width = query.shape
-    sizes = (batch, heads, key.shape[1], n_queries, key.shape[2], width, value.shape[3])
+    return batch, heads, key.shape[1], n_queries, key.shape[2], width, value.shape[3]
+
+
+def _numbers(dropout_key: Tensor | None, options: Options) -> tuple[Any, ...]:
+    """The options as the kernel takes them."""
     seed = (0, 0) if dropout_key is None else dropout_key.tolist()
     scale, dropout_p, offset, left, softcap = options
-    return sizes, (offset, left, scale, softcap, dropout_p, *seed)
+    return (offset, left, scale, softcap, dropout_p, *seed)
 
 
 def empty_statistics(query: Tensor) -> Tensor:
@@ -121,23 +123,42 @@ def attend_into(
     statistics: Tensor | None,
 ) -> None:
     """Fill `out` (B, H, T, Dv), rows contiguous, and `statistics`."""
-    dispatch.note(_OP, "cpp")
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
-    sizes, numbers = _arguments(query, key, value, dropout_key, options)
-    arguments = (
-        query.data_ptr() or gate.address("query", query),
-        key.data_ptr() or gate.address("key", key),
-        value.data_ptr() or gate.address("value", value),
-        out.data_ptr(),
-        0 if statistics is None else statistics.data_ptr(),
+    attend_at(
+        (
+            query.data_ptr() or gate.address("query", query),
+            key.data_ptr() or gate.address("key", key),
+            value.data_ptr() or gate.address("value", value),
+            out.data_ptr(),
+            0 if statistics is None else statistics.data_ptr(),
+        ),
         query.dtype is torch.bfloat16,
-        sizes,
+        _sizes(query, key, value),
         _steps(query, key, value, out),
+        dropout_key,
+        options,
     )
-    if query.shape[2] <= _FEW_QUERIES and dropout_key is None:
-        core.attention_decode_cpu(*arguments, (), (), *numbers[:4])
+
+
+def attend_at(
+    addresses: tuple[int, ...],
+    is_bfloat16: bool,
+    sizes: tuple[int, ...],
+    steps: Sequence[int],
+    dropout_key: Tensor | None,
+    options: Options,
+) -> None:
+    """Forward on addresses of query, key, value, out and statistics (0 for none).
+
+    sizes  B, H, key heads, T, S, D, Dv
+    steps  of query, key, value and out: the strides of batch, head and time
+    """
+    dispatch.note(_OP, "cpp")
+    numbers = _numbers(dropout_key, options)
+    if sizes[3] <= _FEW_QUERIES and dropout_key is None:
+        core.attention_decode_cpu(*addresses, is_bfloat16, sizes, steps, (), (), *numbers[:4])
     else:
-        core.attention_forward_cpu(*arguments, *numbers)
+        core.attention_forward_cpu(*addresses, is_bfloat16, sizes, steps, *numbers)
 
 
 def _backward(
@@ -171,21 +192,38 @@ def differentiate_into(
     dquery, dkey, dvalue = gradients
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     out, dout, statistics = _with_rows(out), _with_rows(dout), statistics.contiguous()
-    sizes, numbers = _arguments(query, key, value, dropout_key, options)
-    core.attention_backward_cpu(
-        query.data_ptr() or gate.address("query", query),
-        key.data_ptr() or gate.address("key", key),
-        value.data_ptr() or gate.address("value", value),
-        out.data_ptr(),
-        statistics.data_ptr(),
-        dout.data_ptr() or gate.address("dout", dout),
-        dquery.data_ptr(),
-        dkey.data_ptr(),
-        dvalue.data_ptr(),
+    differentiate_at(
+        (
+            query.data_ptr() or gate.address("query", query),
+            key.data_ptr() or gate.address("key", key),
+            value.data_ptr() or gate.address("value", value),
+            out.data_ptr(),
+            statistics.data_ptr(),
+            dout.data_ptr() or gate.address("dout", dout),
+            dquery.data_ptr(),
+            dkey.data_ptr(),
+            dvalue.data_ptr(),
+        ),
         query.dtype is torch.bfloat16,
-        sizes,
+        _sizes(query, key, value),
         _steps(query, key, value, out, dout, dquery, dkey, dvalue),
-        *numbers,
+        dropout_key,
+        options,
+    )
+
+
+def differentiate_at(
+    addresses: tuple[int, ...],
+    is_bfloat16: bool,
+    sizes: tuple[int, ...],
+    steps: Sequence[int],
+    dropout_key: Tensor | None,
+    options: Options,
+) -> None:
+    """Backward on addresses of query, key, value, out, statistics, dout, dquery, dkey and dvalue;
+    steps are those of the same, statistics left out, and else as attend_at's."""
+    core.attention_backward_cpu(
+        *addresses, is_bfloat16, sizes, steps, *_numbers(dropout_key, options)
     )
 
 

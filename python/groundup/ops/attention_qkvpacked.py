@@ -13,7 +13,7 @@ from torch import Tensor
 from groundup.ops import dispatch, gate
 from groundup.ops.attention import causal_attention, draw_dropout_key, options_of
 from groundup.ops.attention_check import why_not_cpp
-from groundup.ops.attention_cpp import attend_into, differentiate_into, empty_statistics
+from groundup.ops.attention_cpp import attend_at, differentiate_at
 from groundup.ops.attention_torch import Options
 
 
@@ -70,23 +70,47 @@ def causal_attention_qkvpacked(
     return mixed.transpose(1, 2)
 
 
-def _parts(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (B, H, T, D), views."""
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
-    return query, key, value
+# Sizes and strides are worked out here, without views of the parts: each view costs as much as all
+# of the arithmetic (docs/log.md).
+
+
+def _parts(qkv: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(addresses of queries, keys and values; the strides of batch, head and time of each)."""
+    batch, time, part, head, _ = qkv.stride()
+    first = qkv.data_ptr() or gate.address("qkv", qkv)
+    step = part * qkv.element_size()
+    return (first, first + step, first + 2 * step), (batch, head, time) * 3
+
+
+def _with_rows(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy of it, whose last dimension is contiguous: what the kernel reads."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _by_time(tensor: Tensor) -> tuple[int, int, int]:
+    """The strides of batch, head and time of (B, T, H, D)."""
+    batch, time, head, _ = tensor.stride()
+    return batch, head, time
 
 
 class _Packed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, rest: tuple[Tensor | None, Options]) -> Tensor:
-        dropout_key, options = rest
-        query, key, value = _parts(qkv)
+        dropout_key, ctx.options = rest
         batch, length, _, heads, width = qkv.shape
         out = qkv.new_empty((batch, length, heads, width))
-        statistics = empty_statistics(query)
-        attend_into(out.transpose(1, 2), query, key, value, dropout_key, options, statistics)
+        statistics = qkv.new_empty((batch, heads, length, 2), dtype=torch.float32)
+        rows = _with_rows(qkv)
+        addresses, steps = _parts(rows)
+        attend_at(
+            (*addresses, out.data_ptr(), statistics.data_ptr()),
+            qkv.dtype is torch.bfloat16,
+            (batch, heads, heads, length, length, width, width),
+            (*steps, *_by_time(out)),
+            dropout_key,
+            ctx.options,
+        )
         ctx.save_for_backward(out, statistics, qkv, dropout_key)
-        ctx.options = options
         return out
 
     @staticmethod
@@ -106,15 +130,26 @@ def _backward(
     options: Options,
 ) -> Tensor:
     dqkv = qkv.new_empty(qkv.shape)
-    query, key, value = _parts(qkv)
-    differentiate_into(
-        _parts(dqkv),
-        dout.transpose(1, 2),
-        out.transpose(1, 2),
-        statistics,
-        query,
-        key,
-        value,
+    batch, length, _, heads, width = qkv.shape
+    rows, out, dout, statistics = (
+        _with_rows(qkv),
+        _with_rows(out),
+        _with_rows(dout),
+        statistics.contiguous(),
+    )
+    addresses, steps = _parts(rows)
+    gradients, gradient_steps = _parts(dqkv)
+    differentiate_at(
+        (
+            *addresses,
+            out.data_ptr(),
+            statistics.data_ptr(),
+            dout.data_ptr() or gate.address("dout", dout),
+            *gradients,
+        ),
+        qkv.dtype is torch.bfloat16,
+        (batch, heads, heads, length, length, width, width),
+        (*steps, *_by_time(out), *_by_time(dout), *gradient_steps),
         dropout_key,
         options,
     )

@@ -65,6 +65,32 @@ def admit(op: str, names: tuple[str, ...], *tensors: Tensor | None) -> bool:
     )
 
 
+def admits_float32(*tensors: Tensor | None) -> bool:
+    """Whether `admit` lets all of these through, and they are float32 on the CPU.
+
+    What a training step asks again and again, in one look. False says nothing: `admit` has the
+    sentences.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    for tensor in tensors:
+        if tensor is not None and (
+            type(tensor) not in _PLAIN
+            or tensor.dtype is not torch.float32
+            or not tensor.is_cpu
+            or tensor.layout is not torch.strided
+            or tensor.is_nested
+            or tensor.is_neg()
+        ):
+            return False
+    return (
+        torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+        and not torch._C._len_torch_dispatch_stack()
+        and torch._C._get_tracing_state() is None
+    )
+
+
 def address(name: str, tensor: Tensor) -> int:
     """Where the values of an admitted tensor lie.
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from groundup.ops import dispatch, gate, native
-from groundup.ops.linear_cpp import ACTIVATIONS, linear_cpp, pays
+from groundup.ops.linear_cpp import ACTIVATIONS, linear_cpp, pays, record
 from groundup.ops.linear_reference import linear_reference
 
 _NAMES = ("input", "weight", "bias")
@@ -13,15 +13,21 @@ _APPROXIMATE = {"gelu": "none", "gelu_tanh": "tanh"}
 
 
 def linear(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str | None = None
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: str | None = None,
+    transposed: bool = False,
 ) -> Tensor:
     """activation(input @ weight.T + bias).
 
     input       (..., in)   float32 natively on the CPU, other dtypes and devices on torch
-    weight      (out, in)   input's dtype, any strides: GPT-2's (in, out) is passed as weight.t(),
-                and its gradient comes back in that layout
+    weight      (out, in)   input's dtype, any strides, which its gradient takes up; with
+                `transposed` (in, out), as GPT-2 keeps it
     bias        (out,) or None
     activation  None, "gelu" (exact) or "gelu_tanh" (the approximation of GPT-2)
+    transposed  linear(x, w, transposed=True) is linear(x, w.t()) without the view and its node
     returns     (..., out)  of input's dtype
 
     As torch.nn.functional.linear, and torch.nn.functional.gelu behind it. Products too small for
@@ -32,9 +38,25 @@ def linear(
     for a second derivative through the native kernel.
     """
     forced = dispatch.forced.get("linear")
+    if (
+        (forced is None or forced == "cpp")
+        and native.missing is None
+        and (activation is None or activation in _APPROXIMATE)
+        and gate.admits_float32(input, weight, bias)
+        and _fits(input, weight, bias, transposed)
+        and not torch._C._is_any_autocast_enabled()
+        and (forced or pays(input, weight))
+    ):
+        return record(input, weight, bias, ACTIVATIONS[activation], transposed)
     gate.expect_tensors(_NAMES, input, weight, bias)
     if activation is not None and activation not in _APPROXIMATE:
         raise ValueError(f'activation: expected None, "gelu" or "gelu_tanh", got {activation!r}')
+    if transposed:
+        if weight.dim() != 2:
+            raise ValueError(
+                f"weight: expected shape (in, out) with transposed=True, got {tuple(weight.shape)}"
+            )
+        weight = weight.t()
     _check(input, weight, bias)
     if forced == "reference":
         plain = gate.admit("linear", _NAMES, input, weight, bias)
@@ -52,6 +74,21 @@ def linear(
         if native.missing is not None:
             native.warn_missing()
     return _torch(input, weight, bias, activation)
+
+
+def _fits(input: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) -> bool:
+    """Whether _check and _why_not_cpp find nothing wrong with the shapes."""
+    if weight.dim() != 2 or not input.dim():
+        return False
+    n_out, n_in = weight.shape
+    if transposed:
+        n_out, n_in = n_in, n_out
+    return (
+        input.shape[-1] == n_in
+        and n_in > 0
+        and n_out > 0
+        and (bias is None or (bias.dim() == 1 and bias.shape[0] == n_out))
+    )
 
 
 def _torch(input: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:

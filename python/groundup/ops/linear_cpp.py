@@ -19,11 +19,12 @@ _LEAST_WORK = 1 << 23
 
 
 def pays(input: Tensor, weight: Tensor) -> bool:
-    """Whether the product is of a size at which the kernel is faster than torch."""
+    """Whether the product, with either layout of weight, is of a size at which the kernel is faster
+    than torch."""
     n_out, n_in = weight.shape
     if n_in < _LEAST_WIDTH or n_out < _LEAST_WIDTH:
         return False
-    n_rows = input.numel() // n_in
+    n_rows = input.numel() // input.shape[-1]
     return n_rows >= _LEAST_ROWS and n_rows * n_in * n_out >= _LEAST_WORK
 
 
@@ -38,43 +39,75 @@ def linear_cpp(
     if not plain:
         output: Tensor = torch.ops.groundup.linear(input, weight, bias, activation)[0]
         return output
+    return record(input, weight, bias, activation, False)
+
+
+def record(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: int, transposed: bool
+) -> Tensor:
+    """linear_cpp where pointers may be taken; transposed: weight is (in, out)."""
     if torch.is_grad_enabled() and (
-        input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+        weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
     ):
-        return _record(input, weight, bias, (activation,))  # type: ignore[no-any-return]
-    return _forward(input, weight, bias, activation, False)[0]
+        return _record(input, weight, bias, (activation, transposed))  # type: ignore[no-any-return]
+    return _forward(input, weight, bias, activation, False, transposed)[0]
 
 
-def _rows(tensor: Tensor) -> Tensor:
-    """(rows, columns), a view where there is one."""
-    return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
+# In a training step code and objects are out of the near caches each time they are met: a view
+# costs as much as the arithmetic on sizes and strides that makes it superfluous, ten times over.
 
 
-def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _rows(tensor: Tensor, n_columns: int) -> tuple[Tensor, int, int]:
+    """(what holds the values as rows of n_columns, the strides of its rows and columns)."""
+    if tensor.is_contiguous():
+        return tensor, n_columns, 1
+    if tensor.dim() != 2:
+        tensor = tensor.reshape(-1, n_columns)
+    row_stride, column_stride = tensor.stride()
+    return tensor, row_stride, column_stride
+
+
+def _sides(weight: Tensor, transposed: bool) -> tuple[int, int, int, int]:
+    """(out, in, the stride of each)."""
+    (n_out, n_in), (out_stride, in_stride) = weight.shape, weight.stride()
+    if transposed:
+        return n_in, n_out, in_stride, out_stride
+    return n_out, n_in, out_stride, in_stride
+
+
+def _empty(like: Tensor, shape: tuple[int, ...], n_elements: int) -> Tensor:
     empty = like.new_empty(shape)
-    return empty_large(empty) if empty.nbytes >= LARGE_BYTES else empty
+    return empty_large(empty) if n_elements >= LARGE_BYTES // 4 else empty
 
 
 def _forward(
-    input: Tensor, weight: Tensor, bias: Tensor | None, activation: int, keep: bool
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: int,
+    keep: bool,
+    transposed: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """(output, what the activation was taken of: None unless there is one and it is kept)"""
     dispatch.note("linear", "cpp")
-    n_out, n_in = weight.shape
-    output = _empty(input, (*input.shape[:-1], n_out))
+    n_out, n_in, out_stride, in_stride = _sides(weight, transposed)
+    n_rows = input.numel() // n_in
+    output = _empty(input, (*input.shape[:-1], n_out), n_rows * n_out)
     preactivation = torch.empty_like(output) if keep and activation else None
-    rows = _rows(input)
+    rows, row_stride, column_stride = _rows(input, n_in)
     bias_pointer = 0
     if bias is not None:
         bias = bias.contiguous()
         bias_pointer = bias.data_ptr() or gate.address("bias", bias)
     core.linear_forward_cpu(
         rows.data_ptr() or gate.address("input", rows),
-        *rows.stride(),
+        row_stride,
+        column_stride,
         weight.data_ptr() or gate.address("weight", weight),
-        *weight.stride(),
+        out_stride,
+        in_stride,
         bias_pointer,
-        rows.shape[0],
+        n_rows,
         n_in,
         n_out,
         activation,
@@ -91,30 +124,37 @@ def _backward(
     preactivation: Tensor | None,
     activation: int,
     wanted: tuple[bool, bool, bool],
+    transposed: bool = False,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of input, weight (laid out as weight is) and bias; None where not wanted."""
-    n_out, n_in = weight.shape
-    dy, x = _rows(doutput), _rows(input)
+    n_out, n_in, out_stride, in_stride = _sides(weight, transposed)
+    n_rows = input.numel() // n_in
     dpreactivation = None
     if preactivation is not None:
-        dy, preactivation = dy.contiguous(), preactivation.contiguous()
-        dpreactivation = torch.empty_like(dy)
+        doutput, preactivation = doutput.contiguous(), preactivation.contiguous()
+        dpreactivation = torch.empty_like(doutput)
+    dy, dy_row_stride, dy_column_stride = _rows(doutput, n_out)
+    x, row_stride, column_stride = _rows(input, n_in)
     wants_input, wants_weight, wants_bias = wanted
-    dinput = _empty(input, tuple(input.shape)) if wants_input else None
+    dinput = _empty(input, input.shape, n_rows * n_in) if wants_input else None
     dweight = dbias = None
-    is_transposed = _is_transposed(weight)
+    # The gradient lies (in, out) where weight does, to be added to it in one pass.
+    by_columns = out_stride == 1 and in_stride != 1
     if wants_weight:
-        dweight = _empty(weight, (n_in, n_out) if is_transposed else (n_out, n_in))
+        dweight = _empty(weight, (n_in, n_out) if by_columns else (n_out, n_in), n_in * n_out)
         if wants_bias:
             dbias = weight.new_empty(n_out)
     core.linear_backward_cpu(
         dy.data_ptr() or gate.address("the gradient of output", dy),
-        *dy.stride(),
+        dy_row_stride,
+        dy_column_stride,
         x.data_ptr() or gate.address("input", x),
-        *x.stride(),
+        row_stride,
+        column_stride,
         weight.data_ptr() or gate.address("weight", weight),
-        *weight.stride(),
-        dy.shape[0],
+        out_stride,
+        in_stride,
+        n_rows,
         n_in,
         n_out,
         activation,
@@ -122,13 +162,13 @@ def _backward(
         0 if dpreactivation is None else dpreactivation.data_ptr(),
         0 if dinput is None else dinput.data_ptr(),
         0 if dweight is None else dweight.data_ptr(),
-        is_transposed,
+        by_columns,
         0 if dbias is None else dbias.data_ptr(),
     )
-    if dweight is not None and is_transposed:
+    if dweight is not None and by_columns is not transposed:
         dweight = dweight.t()
     if wants_bias and dbias is None:
-        dbias = (dy if dpreactivation is None else dpreactivation).sum(0)
+        dbias = (dy if dpreactivation is None else dpreactivation).reshape(n_rows, n_out).sum(0)
     return dinput, dweight, dbias
 
 
@@ -141,18 +181,19 @@ class _Linear(torch.autograd.Function):
     # What is not differentiated comes in one tuple: autograd looks at every argument by itself.
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, rest: tuple[int]
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, rest: tuple[int, bool]
     ) -> Tensor:
-        (ctx.activation,) = rest
-        output, preactivation = _forward(input, weight, bias, ctx.activation, True)
+        activation, transposed = ctx.rest = rest
+        output, preactivation = _forward(input, weight, bias, activation, True, transposed)
         ctx.save_for_backward(input, weight, preactivation)
         return output
 
     @staticmethod
     def backward(ctx: Any, doutput: Tensor) -> tuple[Tensor | None, ...]:
-        needs = ctx.needs_input_grad
+        activation, transposed = ctx.rest
         backward = _Backward.apply if torch.is_grad_enabled() else _backward
-        grads = backward(doutput, *ctx.saved_tensors, ctx.activation, needs[:3])  # type: ignore[call-arg]
+        wanted = ctx.needs_input_grad[:3]
+        grads = backward(doutput, *ctx.saved_tensors, activation, wanted, transposed)  # type: ignore[call-arg]
         return *grads, None
 
 

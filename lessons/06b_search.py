@@ -28,7 +28,8 @@ FILE = "names/names.txt"
 names = read_names(lesson.text(FILE, stand_in=course.names_of_python))
 vocabulary = Vocabulary.of(names)
 V = len(vocabulary)
-train_names, dev_names, test_names = split(names)
+n_names = lesson.choose(fast=600, usual=None, full=None)
+train_names, dev_names, test_names = (part[:n_names] for part in split(names))
 counted = bigram.probabilities(bigram.counts(train_names, vocabulary), 1)
 bigram_dev = bigram.mean_nll(counted, dev_names, vocabulary)
 
@@ -55,16 +56,14 @@ def whole(words):
     return ids, targets
 
 
-n_names = lesson.choose(fast=600, usual=None, full=None)
-train_ids, train_targets = map(torch.from_numpy, whole(train_names[:n_names]))
-dev_ids, dev_targets = whole(dev_names[:n_names])
+train_ids, train_targets = map(torch.from_numpy, whole(train_names))
+dev_ids, dev_targets = whole(dev_names)
 if n_names is None:
     n_guesses = int((dev_targets != NOTHING).sum())
     lesson.check("guesses on the dev set", n_guesses, 22_655, of=FILE)
 asked = dev_targets != NOTHING
 surprise = float(-np.log(counted[dev_ids[asked], dev_targets[asked]]).mean())
-if n_names is None:
-    lesson.check("the bigram, by the same rows", surprise, bigram_dev)
+lesson.check("the bigram, by the same rows", surprise, bigram_dev)
 
 # %% [markdown]
 # ## The model and its run
@@ -183,6 +182,22 @@ def told(run):
 
 runs = experiment.search(candidates, start, log, patience=3, report=told)
 print("   ", experiment.table(runs).replace("\n", "\n    "))
+picture = lesson.figure("search")
+if picture is not None:
+    axes = picture.subplots()
+    for cell, color in (("gru", "black"), ("lstm", "tab:blue")):
+        shown = [run for run in runs if run.settings["cell"] == cell]
+        axes.scatter(
+            [run.settings["rate"] for run in shown],
+            [run.loss for run in shown],
+            s=[run.settings["n_hidden"] for run in shown],
+            color=color,
+            label=f"{cell}; area: hidden units",
+        )
+    axes.axhline(1.993, color="gray", linewidth=0.7)
+    axes.set(xscale="log", xlabel="largest learning rate", ylabel="dev loss, nats")
+    axes.legend()
+lesson.keep(picture)
 if lesson.mode != "fast":
     lesson.claim("the best is below the bigram", runs[0].loss < surprise)
 
@@ -247,7 +262,7 @@ if lesson.mode == "full":
 # The dev set chose the settings. The test set, asked once, says how much of the gain was choosing.
 
 # %%
-test_ids, test_targets = whole(test_names[:n_names])
+test_ids, test_targets = whole(test_names)
 test = [loss_in_numpy(model, test_ids, test_targets) for model in models]
 print(f"    test {', '.join(f'{loss:.4f}' for loss in test)}; mean {np.mean(test):.4f}")
 if n_names is None:

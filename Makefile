@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.groundup-demo
 STAMP_TEST := $(VENV)/.groundup-test
+STAMP_DOCS := $(VENV)/.groundup-docs
 NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh csrc/bpe/*.cpp csrc/bpe/*.h)
 CPP := $(filter %.cpp %.h %.cu %.cuh,$(NATIVE))
 BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt cmake/cuda.cmake cmake/sanitize.cmake constraints.txt $(NATIVE)
 
-.PHONY: demo test test-full sanitize bench lint format clean
+.PHONY: demo test test-full sanitize bench docs lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "groundup needs Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -21,6 +22,10 @@ $(STAMP): $(BIN)/python $(BUILD_INPUTS)
 
 $(STAMP_TEST): $(STAMP) $(BUILD_INPUTS)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(STAMP_DOCS): $(STAMP) pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
 demo: $(STAMP)  ## text -> tokenizer -> GPT -> text, with a table of speeds
@@ -37,6 +42,10 @@ sanitize: $(STAMP_TEST)  ## the native core under the compiler's sanitizers
 
 bench: $(STAMP_TEST)  ## every benchmark; writes benchmarks/results/
 	$(BIN)/groundup bench
+
+docs: $(STAMP_DOCS)  ## a site in build/docs, with the pictures of the lessons that were run
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+	@echo build/docs/index.html
 
 lint: $(STAMP_TEST)
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@
 #include <vector>
 
 #define GROUNDUP_ISA chunk_by_chunk  // scan_chunk.h, apart from the scanners that include it
+#include "bpe/alphabet.h"
 #include "bpe/count.h"
 #include "bpe/decode.h"
 #include "bpe/encode.h"
@@ -87,6 +88,17 @@ void require_same_ends(const Text& text) {
   require(found == ends_by_chunk<pattern>(text), "windows cut otherwise than chunk by chunk");
 }
 
+// Of a code point beyond ASCII.
+std::string utf8(std::uint32_t point) {
+  std::string rest;
+  std::uint32_t most = 0x3F;  // that the first byte holds, beside its mark
+  do {
+    rest.insert(rest.begin(), static_cast<char>(0x80 | (point & 0x3F)));
+    point >>= 6, most >>= 1;
+  } while (point > most);
+  return static_cast<char>(~(2 * most + 1) | point) + rest;
+}
+
 void round() {
   // Each text in memory of exactly its size, so that a read past its end is seen.
   std::vector<std::unique_ptr<std::uint8_t[]>> owned;
@@ -117,12 +129,18 @@ void round() {
   std::vector<Merge> merges;
   TrainingRules rules{below(300), ties, below(3)};
   if (below(2)) rules.max_token_bytes = 1 + below(8);
-  train(counts.list(), rules, never, &merges);
+  if (below(2)) {  // on code points, of which some stay bytes
+    rules.alphabet.emplace();
+    for (const auto& [point, count] : count_code_points(counts.list()))
+      if (point >= 0x80 && below(4)) rules.alphabet->push_back(point);
+  }
+  std::uint64_t n_steps;
+  train(counts.list(), rules, never, &merges, &n_steps);
   // Training on from the first half gives the same.
   for (std::size_t i = 0; i < merges.size() / 2; ++i)
     rules.known.emplace_back(merges[i].left, merges[i].right);
   std::vector<Merge> extended;
-  train(counts.list(), rules, never, &extended);
+  train(counts.list(), rules, never, &extended, &n_steps);
   require(extended.size() == merges.size() &&
               std::equal(merges.begin(), merges.end(), extended.begin(),
                          [](const Merge& a, const Merge& b) {
@@ -132,6 +150,8 @@ void round() {
 
   std::vector<std::string> tokens;
   for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
+  if (rules.alphabet)
+    for (const std::uint32_t point : *rules.alphabet) tokens.push_back(utf8(point));
   std::vector<std::uint32_t> rows;
   for (const Merge& merge : merges) {
     tokens.push_back(tokens[merge.left] + tokens[merge.right]);

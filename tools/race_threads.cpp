@@ -95,8 +95,9 @@ void share_an_encoder(std::mt19937_64& random) {
   require(counts.list().counts == alone.list().counts && counts.list().bytes == alone.list().bytes,
           "threads counted otherwise than one");
   std::vector<Merge> merges, merges_alone;
-  train(counts.list(), {60}, never, &merges);
-  train(alone.list(), {60}, never, &merges_alone);
+  std::uint64_t n_steps;
+  train(counts.list(), {60}, never, &merges, &n_steps);
+  train(alone.list(), {60}, never, &merges_alone, &n_steps);
   require(merges.size() == merges_alone.size(), "threads trained otherwise than one");
 
   std::vector<std::string> tokens;

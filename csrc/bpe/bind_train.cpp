@@ -56,6 +56,7 @@ struct PyChunkCounts {
 
   py::object folder;  // of runs
   bpe::ChunkCounts counts;
+  std::uint64_t n_steps = 0;  // of the last training
   std::atomic<bool> busy{false};
   bool broken = false;
 
@@ -266,6 +267,7 @@ struct PyChunkCounts {
   std::uint64_t n_bytes() const { return counts.n_bytes(); }
   std::uint64_t span() const { return counts.span(); }
   std::size_t n_runs_written() const { return counts.n_runs_written(); }
+  std::uint64_t n_training_steps() const { return n_steps; }
 
   std::size_t size() {
     const Alone alone(busy);
@@ -346,7 +348,7 @@ py::tuple train(const py::handle& chunk_counts, std::int64_t n_merges, const std
   bool finished;
   {
     const py::gil_scoped_release release;
-    finished = bpe::train(counts.counts.list(), rules, ask, &merges);
+    finished = bpe::train(counts.counts.list(), rules, ask, &merges, &counts.n_steps);
   }
   if (!finished) throw py::error_already_set();
   const auto n = static_cast<py::ssize_t>(merges.size());
@@ -372,6 +374,7 @@ void bind_bpe_trainer(py::module_& m) {
       .def_property_readonly("n_bytes", method(&PyChunkCounts::n_bytes))
       .def_property_readonly("span", method(&PyChunkCounts::span))
       .def_property_readonly("n_runs_written", method(&PyChunkCounts::n_runs_written))
+      .def_property_readonly("n_training_steps", method(&PyChunkCounts::n_training_steps))
       .def("__len__", method(&PyChunkCounts::size))
       .def("add_texts", method(&PyChunkCounts::add_texts), py::arg("texts"), py::arg("pattern"),
            py::arg("threads"), py::arg("progress") = py::none())

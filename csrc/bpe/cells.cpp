@@ -1,5 +1,6 @@
 #include "bpe/cells.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -47,27 +48,55 @@ void for_each_pair(const std::vector<Cell>& cells, const std::vector<std::uint32
 // Gives each pair an index: by a table of all pairs where ids are few, else by hashing.
 class PairIndices {
  public:
+  static constexpr std::size_t kFewIds = 512;
+  static constexpr std::uint32_t kAbsent = 0xFFFFFFFFu;
+
   explicit PairIndices(std::size_t n_ids)
       : n_ids_(n_ids), dense_(n_ids <= kFewIds ? n_ids * n_ids : 0, kAbsent) {}
 
-  // `fresh` is the index of a pair that has none yet.
-  std::uint32_t get(std::uint32_t left, std::uint32_t right, std::uint32_t fresh) {
-    if (!dense_.empty()) {
-      std::uint32_t& index = dense_[left * n_ids_ + right];
-      if (index == kAbsent) index = fresh;
-      return index;
-    }
-    if (const std::uint32_t* known = table_.find(left, right)) return *known;
-    table_.insert(left, right, fresh);
-    return fresh;
+  std::uint32_t find(std::uint32_t left, std::uint32_t right) const noexcept {
+    if (!dense_.empty()) return dense_[left * n_ids_ + right];
+    const std::uint32_t* const known = table_.find(left, right);
+    return known ? *known : kAbsent;
+  }
+  void insert(std::uint32_t left, std::uint32_t right, std::uint32_t index) {
+    if (dense_.empty())
+      table_.insert(left, right, index);
+    else
+      dense_[left * n_ids_ + right] = index;
   }
 
  private:
-  static constexpr std::size_t kFewIds = 512;
-  static constexpr std::uint32_t kAbsent = 0xFFFFFFFFu;
   std::size_t n_ids_;
   std::vector<std::uint32_t> dense_;
   PairTable<std::uint32_t> table_;
+};
+
+// Tells pairs that cannot weigh `least`: by the weight of all pairs that share a number with one.
+// Most pairs of a text are rare, and an entry for each would take more memory than all the rest.
+class Sieve {
+ public:
+  explicit Sieve(std::int64_t least)
+      : least_(static_cast<std::uint32_t>(std::min<std::int64_t>(least, kMost))),
+        weights_(least > 1 ? kBuckets : 0) {}
+  bool passes_all() const noexcept { return weights_.empty(); }
+
+  void add(std::uint32_t left, std::uint32_t right, std::uint64_t weight) noexcept {
+    std::uint32_t& sum = weights_[bucket(left, right)];
+    sum = static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{sum} + weight, kMost));
+  }
+  bool passes(std::uint32_t left, std::uint32_t right) const noexcept {
+    return passes_all() || weights_[bucket(left, right)] >= least_;
+  }
+
+ private:
+  static constexpr std::uint32_t kMost = 0xFFFFFFFFu;
+  static constexpr std::size_t kBuckets = std::size_t{1} << 20;
+  static std::size_t bucket(std::uint32_t left, std::uint32_t right) noexcept {
+    return mix(pack_pair(left, right) ^ 0xA0761D6478BD642Fu, 0xE7037ED1A0B428DBu) % kBuckets;
+  }
+  std::uint32_t least_;
+  std::vector<std::uint32_t> weights_;
 };
 
 }  // namespace
@@ -98,25 +127,39 @@ std::vector<Cell> lay_out_characters(const ChunkList& chunks, const Alphabet& al
 }
 
 FoundPairs find_pairs(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
-                      const std::vector<std::uint64_t>& counts) {
+                      const std::vector<std::uint64_t>& counts, std::int64_t least) {
   FoundPairs found;
+  Sieve sieve(lengths.size() > PairIndices::kFewIds ? least : 1);
+  if (!sieve.passes_all())
+    for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
+      sieve.add(left, right, counts[cells[at].chunk]);
+    });
   PairIndices indices(lengths.size());
   for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
-    const auto fresh = static_cast<std::uint32_t>(found.pairs.size());
-    const std::uint32_t index = indices.get(left, right, fresh);
-    if (index == fresh) found.pairs.push_back({left, right, 0, 0, 0});
+    if (!sieve.passes(left, right)) return;
+    std::uint32_t index = indices.find(left, right);
+    if (index == PairIndices::kAbsent) {
+      index = static_cast<std::uint32_t>(found.pairs.size());
+      indices.insert(left, right, index);
+      found.pairs.push_back({left, right, 0, 0, 0});
+    }
     found.pairs[index].weight += static_cast<std::int64_t>(counts[cells[at].chunk]);
     ++found.pairs[index].n;
   });
   std::uint64_t n_positions = 0;
   for (FoundPair& pair : found.pairs) {
     pair.begin = n_positions;
-    n_positions += pair.n;
+    if (pair.weight >= least) n_positions += pair.n;
   }
   found.positions.resize(n_positions);
   for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
-    found.positions[found.pairs[indices.get(left, right, 0)].begin++] = at;
+    const std::uint32_t index = indices.find(left, right);
+    if (index == PairIndices::kAbsent || found.pairs[index].weight < least) return;
+    found.positions[found.pairs[index].begin++] = at;
   });
+  const auto is_rare = [&](const FoundPair& pair) { return pair.weight < least; };
+  found.pairs.erase(std::remove_if(found.pairs.begin(), found.pairs.end(), is_rare),
+                    found.pairs.end());
   for (FoundPair& pair : found.pairs) pair.begin -= pair.n;
   return found;
 }

@@ -41,8 +41,9 @@ std::vector<Cell> lay_out_bytes(const ChunkList& chunks, const std::uint32_t* id
 // Each character of the alphabet by its id; what stays bytes separates, as a chunk's end does.
 std::vector<Cell> lay_out_characters(const ChunkList& chunks, const Alphabet& alphabet);
 
-// Every pair once, in no order to rely on. `lengths` are those of the ids, in cells.
+// Every pair whose weight is `least` or more, once, in no order to rely on. `lengths` are those of
+// the ids, in cells. Takes memory for what it finds and for few pairs more.
 FoundPairs find_pairs(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
-                      const std::vector<std::uint64_t>& counts);
+                      const std::vector<std::uint64_t>& counts, std::int64_t least);
 
 }  // namespace groundup::bpe

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <initializer_list>
 #include <utility>
 
@@ -73,7 +74,10 @@ class Trainer {
     if (rules.ties == Ties::huggingface && !rules.alphabet) huggingface_order(byte_of_);
     for (std::uint32_t id = 0; id < 256; ++id) id_of_byte_[byte_of_[id]] = id;
     lengths_.assign(256, 1);
-    if (rules.known.empty()) narrow();
+    if (rules.known.empty()) {
+      entered_ = expected_last();
+      narrow();
+    }
     if (rules.alphabet) {
       for (const std::uint32_t point : *rules.alphabet)
         lengths_.push_back(point < 0x800 ? 2 : point < 0x10000 ? 3 : 4);
@@ -81,7 +85,7 @@ class Trainer {
     } else {
       cells_ = lay_out_bytes(chunks, id_of_byte_);
     }
-    enter_first_pairs();
+    enter_pairs();
   }
 
   bool run(const Interrupted& interrupted, std::vector<Merge>* merges) {
@@ -98,7 +102,7 @@ class Trainer {
         right = inner_id(rules_.known[n].second);
         if ((known = table_.find(left, right))) pair = *known;
       } else {
-        if (!pop_best(&pair)) break;
+        if (!pop_any(&pair)) break;
         known = &pair;
         left = pairs_[pair].left;
         right = pairs_[pair].right;
@@ -114,6 +118,8 @@ class Trainer {
     return true;
   }
 
+  std::uint64_t n_steps() const noexcept { return n_steps_; }
+
  private:
   std::uint32_t outer_id(std::uint32_t id) const { return id < 256 ? byte_of_[id] : id; }
   std::uint32_t inner_id(std::uint32_t id) const { return id < 256 ? id_of_byte_[id] : id; }
@@ -124,6 +130,17 @@ class Trainer {
     least_ = static_cast<std::int64_t>(
         std::min(std::max<std::uint64_t>(rules_.min_frequency, 1), kMaxWindows));
     max_length_ = rules_.max_token_bytes;
+    entered_ = std::max(entered_, least_);
+  }
+
+  // What the n-th most frequent chunk counts: of n merges the last one counts two to three times
+  // that in any text, since a frequent chunk is a token in the end and its parts are before it.
+  std::int64_t expected_last() const {
+    if (rules_.n_merges >= chunks_.size() || rules_.n_merges == 0) return 1;
+    std::vector<std::uint64_t> counts = chunks_.counts;
+    const auto last = counts.begin() + static_cast<std::ptrdiff_t>(rules_.n_merges - 1);
+    std::nth_element(counts.begin(), last, counts.end(), std::greater<std::uint64_t>());
+    return static_cast<std::int64_t>(std::min<std::uint64_t>(*last, kMaxWindows));
   }
 
   bool is_too_long(std::uint32_t left, std::uint32_t right) const {
@@ -134,9 +151,15 @@ class Trainer {
     return static_cast<std::int64_t>(chunks_.counts[cells_[at].chunk]);
   }
 
-  void enter_first_pairs() {
-    FoundPairs found = find_pairs(cells_, lengths_, chunks_.counts);
+  // Enters the pairs that stand in the cells now, those below `entered_` left out.
+  void enter_pairs() {
+    pairs_ = {};
+    queue_ = {};
+    positions_ = {};
+    table_ = PairTable<std::uint32_t>();
+    FoundPairs found = find_pairs(cells_, lengths_, chunks_.counts, entered_);
     positions_ = std::move(found.positions);
+    n_steps_ += cells_.size();
     for (const FoundPair& pair : found.pairs)
       if (!is_too_long(pair.left, pair.right))
         add_pair(pair.left, pair.right, pair.weight, pair.begin, pair.n);
@@ -159,10 +182,20 @@ class Trainer {
     return cells_[at].id == left && cells_[after - 1].id == left && cells_[after].id == right;
   }
 
+  // The best pair of all. Those below `entered_` are looked at when all others are merged.
+  bool pop_any(std::uint32_t* pair) {
+    while (!pop_best(pair)) {
+      if (entered_ <= least_) return false;
+      entered_ = std::max(entered_ / 4, least_);
+      enter_pairs();
+    }
+    return true;
+  }
+
   // Takes the best pair off the queue. An entry's count, and for first_seen its position, may be
   // older and better than the truth: it is then queued again with the truth.
   bool pop_best(std::uint32_t* pair) {
-    while (!queue_.empty()) {
+    for (; !queue_.empty(); ++n_steps_) {
       std::pop_heap(queue_.begin(), queue_.end());
       Candidate& top = queue_.back();
       Pair& entry = pairs_[top.pair];
@@ -172,7 +205,7 @@ class Trainer {
       }
       Candidate now = top;
       now.count = entry.count;
-      if (now.count < least_) {
+      if (now.count < entered_) {
         if (now.count == top.count) return false;
         queue_.pop_back();
         continue;
@@ -181,6 +214,7 @@ class Trainer {
         while (!stands_at(positions_[entry.begin], entry.left, entry.right)) {
           ++entry.begin;
           --entry.n;
+          ++n_steps_;
         }
         now.tie = positions_[entry.begin];
       }
@@ -221,6 +255,7 @@ class Trainer {
       merged_.push_back(at);
     }
     pairs_[index].count = 0;
+    n_steps_ += pair.n + merged_.size();
     gather(pair.left, pair.right, length);
     add_created(id);
     return id;
@@ -272,11 +307,11 @@ class Trainer {
   }
 
   // Enters the pairs that the new token forms: as many windows as the old ones lost. One that
-  // starts below the least frequency never reaches it and is dropped, as one that is too long.
+  // starts below the least that is entered never reaches it and is dropped, as one too long.
   void add_created(std::uint32_t id) {
     std::uint64_t end = positions_.size();
     const auto place = [&](std::uint32_t neighbour, std::int64_t weight, std::uint32_t n) {
-      if (weight < least_ || is_too_long(neighbour, id)) return kDropped;
+      if (weight < entered_ || is_too_long(neighbour, id)) return kDropped;
       end += n;
       return end - n;
     };
@@ -318,6 +353,7 @@ class Trainer {
   const ChunkList& chunks_;
   const TrainingRules& rules_;
   std::int64_t least_ = 1;
+  std::int64_t entered_ = 1;  // no pair below is in the table; never below least_
   std::uint64_t max_length_ = ~std::uint64_t{0};
   std::uint8_t byte_of_[256];  // ids below 256 in the order that breaks ties
   std::uint32_t id_of_byte_[256];
@@ -339,6 +375,7 @@ class Trainer {
   std::vector<Lost> lost_;
   std::int64_t twin_weight_ = 0;
   std::uint32_t n_twins_ = 0;
+  std::uint64_t n_steps_ = 0;
 };
 
 }  // namespace
@@ -351,9 +388,11 @@ bool find_ties(const char* name, Ties* ties) noexcept {
 }
 
 bool train(const ChunkList& chunks, const TrainingRules& rules, const Interrupted& interrupted,
-           std::vector<Merge>* merges) {
+           std::vector<Merge>* merges, std::uint64_t* n_steps) {
   Trainer trainer(chunks, rules);
-  return trainer.run(interrupted, merges);
+  const bool finished = trainer.run(interrupted, merges);
+  *n_steps = trainer.n_steps();
+  return finished;
 }
 
 }  // namespace groundup::bpe

@@ -45,7 +45,8 @@ struct TrainingRules {
 // those of the bytes and of the alphabet.
 // Returns false when interrupted. Throws std::invalid_argument when the corpus passes what 32-bit
 // positions or 62-bit counts hold.
+// n_steps: how many cells, occurrences and candidates were looked at.
 bool train(const ChunkList& chunks, const TrainingRules& rules, const Interrupted& interrupted,
-           std::vector<Merge>* merges);
+           std::vector<Merge>* merges, std::uint64_t* n_steps);
 
 }  // namespace groundup::bpe

@@ -347,6 +347,7 @@ class ChunkCounts:
     n_bytes: int
     span: int  # of the corpus: every chunk's first occurrence is below
     n_runs_written: int  # how often memory_bytes was not enough
+    n_training_steps: int  # cells, occurrences and candidates that the last bpe_train looked at
     # Tables take about memory_bytes; what passes that is written to unnamed files in `folder`.
     # OSError where those fail. After a call that adds and fails every other raises ValueError.
     def __init__(

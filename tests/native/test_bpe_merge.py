@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
 from groundup import _C
+from groundup.reference import bpe
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -187,6 +188,47 @@ def test_overlapping_windows_all_count_and_leftmost_merges_first(ties):
     assert merged[0] == 40
     assert merged[1] == 10
     assert token_bytes(merges)[-1] == b"aaaaa"
+
+
+@pytest.mark.parametrize("ties", ["smallest_pair", "huggingface", "first_seen"])
+@settings(max_examples=100, deadline=None)
+@given(
+    chunks=st.dictionaries(
+        st.text("abcd", min_size=2, max_size=6).map(str.encode), st.integers(1, 99), max_size=12
+    ),
+    letters=st.dictionaries(
+        st.sampled_from([bytes([letter]) for letter in range(97, 117)]), st.integers(1, 10**6)
+    ),
+    n_merges=st.integers(1, 30),
+    min_frequency=st.integers(1, 40),
+)
+def test_rare_pairs_come_when_all_others_are_merged(ties, chunks, letters, n_merges, min_frequency):
+    """Frequent chunks without a pair make training expect more of pairs than there is to come."""
+    counted = letters | chunks
+    counts = _C.ChunkCounts()
+    counts.add_chunks(list(counted), list(counted.values()))
+    merges, merged = _C.bpe_train(counts, n_merges, ties, min_frequency, 1)
+    rows, expected = bpe.train(counted, n_merges, ties=ties, min_frequency=min_frequency)
+    assert merges.tolist() == [list(row) for row in rows]
+    assert merged.tolist() == expected
+
+
+UNITS = (" ", "a", "की", "^", "\n", "\n   ", "👩\u200d", "👩\u200d👩\u200d👧", "ab\r\n", "é9")
+
+
+@pytest.mark.parametrize("ties", ["smallest_pair", "first_seen"])
+@pytest.mark.parametrize("alphabet", [None, "éकी\u200d👩👧"])
+def test_twice_the_text_is_twice_the_work_at_most(ties, alphabet):
+    for unit in UNITS:
+        steps = []
+        for n in (3000, 6000, 12000):
+            counts = _C.ChunkCounts()
+            counts.add_texts([unit * n], "none", 1)
+            _C.bpe_train(counts, 1000, ties, 1, 1, alphabet=alphabet)
+            steps.append(counts.n_training_steps)
+        # A merge more, or two, and the few tokens that are left then.
+        assert steps[1] <= 2 * steps[0] + 200, unit
+        assert steps[2] <= 2 * steps[1] + 200, unit
 
 
 def test_an_exhausted_corpus_stops_the_training():

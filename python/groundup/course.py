@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FIGURES = "figures.json"
 MODES = ("fast", "usual", "full")
 T = TypeVar("T")
+Of = str | tuple[str, ...] | None  # the data that a published figure belongs to
 
 
 @dataclass(frozen=True)
@@ -106,23 +107,27 @@ class Lesson:
         """One of three settings, by the lesson's mode."""
         return {"fast": fast, "usual": usual, "full": full}[self.mode]
 
-    def text(self, path: str, stand_in: Callable[[], str]) -> str:
-        """The text of a data set's file; where this machine has it not, a stand-in, and says so.
+    def file(self, path: str) -> Path | None:
+        """Where a data set's file is, or None where this machine has it not, and says so.
 
         Published figures of that file are then shown and not compared.
         """
         found = catalogue.find(path)
-        if found is not None:
-            return found.read_text(encoding="utf-8")
-        self._stand_ins.append(path)
-        name = path.partition("/")[0]
-        known = name in catalogue.data_sets()
-        how = f"run `groundup data get {name}`" if known else catalogue.by_hand(path)
-        print(
-            f"{path} is not on this machine; this run uses other text, and compares with no "
-            f"published figure. To have it, {how}.\n"
-        )
-        return stand_in()
+        if found is None:
+            self._stand_ins.append(path)
+            name = path.partition("/")[0]
+            known = name in catalogue.data_sets()
+            how = f"run `groundup data get {name}`" if known else catalogue.by_hand(path)
+            print(
+                f"{path} is not on this machine; this run uses other text, and compares with no "
+                f"published figure. To have it, {how}.\n"
+            )
+        return found
+
+    def text(self, path: str, stand_in: Callable[[], str]) -> str:
+        """The text of a data set's file; where this machine has it not, a stand-in, as `file`."""
+        found = self.file(path)
+        return stand_in() if found is None else found.read_text(encoding="utf-8")
 
     def check(
         self,
@@ -131,32 +136,39 @@ class Lesson:
         expected: float,
         within: float = 1e-9,
         *,
-        of: str | None = None,
+        of: Of = None,
     ) -> None:
         """A figure beside the expected one; it passes no further than `within` away.
 
-        of: the file that the expected figure belongs to. With a stand-in for it, not compared.
+        of: the file or files that the expected figure belongs to. With a stand-in for one, not
+        compared.
         """
-        if of in self._stand_ins:
-            self._add(name, _short(seen), f"{_short(expected)} on {of}", None)
+        if lacking := self._lacking(of):
+            self._add(name, _short(seen), f"{_short(expected)} on {lacking}", None)
             return
         difference = abs(seen - expected)
         passed = bool(math.isfinite(seen) and difference <= within * (1 + 1e-12))
         self._add(name, _short(seen), f"{_short(expected)} within {within:g}", passed)
 
-    def check_band(
-        self, name: str, seen: float, low: float, high: float, *, of: str | None = None
-    ) -> None:
+    def check_band(self, name: str, seen: float, low: float, high: float, *, of: Of = None) -> None:
         """A figure that should lie between two others."""
         expected = f"{_short(low)} to {_short(high)}"
-        if of in self._stand_ins:
-            self._add(name, _short(seen), f"{expected} on {of}", None)
+        if lacking := self._lacking(of):
+            self._add(name, _short(seen), f"{expected} on {lacking}", None)
             return
         self._add(name, _short(seen), expected, bool(low <= seen <= high))
 
-    def claim(self, name: str, holds: bool) -> None:
+    def claim(self, name: str, holds: bool, *, of: Of = None) -> None:
         """A statement that is true or not."""
-        self._add(name, "true" if holds else "false", "true", bool(holds))
+        lacking = self._lacking(of)
+        expected = f"true on {lacking}" if lacking else "true"
+        passed = None if lacking else bool(holds)
+        self._add(name, "true" if holds else "false", expected, passed)
+
+    def _lacking(self, of: Of) -> str | None:
+        """The first of these files that this run uses a stand-in for."""
+        files = (of,) if isinstance(of, str) else of or ()
+        return next((file for file in files if file in self._stand_ins), None)
 
     def _add(self, name: str, seen: str, expected: str, passed: bool | None) -> None:
         self.checked.append(Checked(name, seen, expected, passed))

@@ -27,12 +27,14 @@ def test_figures_pass_miss_or_are_not_compared(capsys):
     lesson.check("far", 2.6, 2.4540, within=1e-3)
     lesson.check("not a number", float("nan"), 1.0, within=10)
     lesson.check("elsewhere", 9.0, 2.4540, of="names/names.txt")
+    assert lesson.file("bpe/none.tiktoken") is None
+    lesson.claim("nor this", False, of=("bpe/there", "bpe/none.tiktoken"))
     lesson.check_band("inside", 2, 1, 3)
     lesson.claim("so it is", False)
     with pytest.raises(SystemExit) as stop:
         lesson.finish()
     assert stop.value.code == 1
-    assert [line.passed for line in lesson.checked] == [True, False, False, None, True, False]
+    assert [line.passed for line in lesson.checked] == [True, False, False, None, None, True, False]
     shown = capsys.readouterr().out
     assert "names/names.txt is not on this machine" in shown
     assert "2 of 5 figures pass" in shown

@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -26,6 +26,7 @@ def test_examples_in_the_docstrings_hold():
     assert doctest.testmod(embedding).failed == 0
 
 
+@settings(max_examples=40)
 @given(cases())
 def test_a_lookup_is_the_product_to_the_last_bit(case):
     ids, table, _ = case
@@ -33,6 +34,7 @@ def test_a_lookup_is_the_product_to_the_last_bit(case):
     assert np.array_equal(lookup(ids, table), one_hot(ids, len(table)) @ table)
 
 
+@settings(max_examples=40)
 @given(cases())
 def test_its_gradient_is_the_products_to_the_last_bit(case):
     ids, table, gradient = case
@@ -42,6 +44,7 @@ def test_its_gradient_is_the_products_to_the_last_bit(case):
     assert not ours[unseen].any()
 
 
+@settings(max_examples=40)
 @given(cases())
 def test_the_layer_of_the_course_does_the_same(case):
     ids, table, gradient = case

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.reference.positions import frequencies, relative_bias, rotate, scores, sinusoidal
@@ -16,6 +16,7 @@ def qk(seed, width=D):
     return rng.normal(size=(T, width)), rng.normal(size=(T, width))
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), shift=st.integers(0, 10_000), width=WIDTHS)
 def test_rotary_scores_depend_on_the_distance_alone(seed, shift, width):
     q, k = qk(seed, width)
@@ -24,6 +25,7 @@ def test_rotary_scores_depend_on_the_distance_alone(seed, shift, width):
     np.testing.assert_allclose(here, there, atol=1e-9)
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), width=WIDTHS)
 def test_turning_keeps_lengths_and_leaves_the_first_place(seed, width):
     q, _ = qk(seed, width)
@@ -33,6 +35,7 @@ def test_turning_keeps_lengths_and_leaves_the_first_place(seed, width):
     assert not np.allclose(turned[1], q[1])
 
 
+@settings(max_examples=40)
 @given(width=WIDTHS, distance=st.integers(0, T - 1))
 def test_products_of_sinusoidal_rows_depend_on_the_distance_alone(width, distance):
     table = sinusoidal(T, width)

@@ -3,7 +3,7 @@
 import doctest
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.reference import utf
@@ -16,6 +16,7 @@ def test_examples_in_the_docstrings_hold():
 
 
 @pytest.mark.parametrize("form", ["utf-8", "utf-16", "utf-32"])
+@settings(max_examples=40)
 @given(text=NO_SURROGATES)
 def test_encodings_are_pythons(form, text):
     big_endian = form if form == "utf-8" else form + "-be"
@@ -34,6 +35,7 @@ LIKE_UTF8 = st.lists(
 ).map(b"".join)
 
 
+@settings(max_examples=40)
 @given(st.binary() | LIKE_UTF8 | NO_SURROGATES.map(str.encode))
 def test_bytes_are_read_as_python_reads_them_or_refused(text):
     try:

@@ -3,7 +3,7 @@
 import doctest
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.reference import words
@@ -17,6 +17,7 @@ def test_examples_in_the_docstrings_hold():
     assert doctest.testmod(words).failed == 0
 
 
+@settings(max_examples=40)
 @given(ANY_TEXT)
 def test_words_and_signs_are_all_of_a_text_but_its_white_space(text):
     pieces = words.cut_words(text)
@@ -35,6 +36,7 @@ def test_a_word_keeps_its_vowel_signs_and_apostrophes():
     ]
 
 
+@settings(max_examples=40)
 @given(ANY_TEXT)
 def test_characters_come_back_exactly_when_the_table_has_them(text):
     assert (
@@ -45,6 +47,7 @@ def test_characters_come_back_exactly_when_the_table_has_them(text):
     )
 
 
+@settings(max_examples=40)
 @given(ANY_TEXT)
 def test_with_byte_fallback_any_characters_come_back(text):
     tokenizer = TableTokenizer.train([TEXT], CHARACTERS, byte_fallback=True)
@@ -55,6 +58,7 @@ def test_with_byte_fallback_any_characters_come_back(text):
 
 @pytest.mark.parametrize("way", [WORDS, WHITESPACE])
 @pytest.mark.parametrize("byte_fallback", [False, True])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_ids_of_words_come_back_from_their_text(way, byte_fallback, data):
     tokenizer = TableTokenizer.train([TEXT], way, byte_fallback=byte_fallback)

@@ -14,7 +14,8 @@ Array = NDArray[np.floating]
 
 def scores(query: Array, key: Array) -> Array:
     """(T, T), entry (i, j) how much place i asks for what place j has: q·k / √D."""
-    return query @ key.T / np.sqrt(query.shape[-1])
+    products: Array = query @ key.T
+    return products / float(np.sqrt(query.shape[-1]))
 
 
 # 1. Absolute: a vector for each place, added to the token's

@@ -44,7 +44,7 @@ def utf8(code_point: int) -> bytes:
         return bytes([code_point])
     n_more = 1 if code_point < 0x800 else 2 if code_point < 0x10000 else 3
     # The first byte begins with as many ones as there are bytes, then a zero; the others with 10.
-    ones = (0xFF << (6 - n_more)) & 0xFF
+    ones = 0xFF << 7 - n_more & 0xFF
     first = ones | code_point >> 6 * n_more
     return bytes([first, *(0x80 | code_point >> 6 * n & 0x3F for n in reversed(range(n_more)))])
 

@@ -38,7 +38,7 @@ def cut_words(text: str) -> list[str]:
     >>> cut_words("Don't panic, (dear) reader!")
     ["Don't", 'panic', ',', '(', 'dear', ')', 'reader', '!']
     """
-    return regex.findall(WORD_OR_SIGN, text)
+    return [match.group() for match in regex.finditer(WORD_OR_SIGN, text)]
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -11,8 +12,10 @@ import pytest
 from groundup.cli import data as command
 from groundup.data import catalogue
 from groundup.data.catalogue import DataSet, File
+from groundup.data.derivation import DERIVATIONS
 
-CONTENTS = bytes(range(256)) * 2000
+# Every byte is its own character: no line end, no byte-order mark, no UTF-8 of two bytes.
+CONTENTS = bytes(range(14, 128)) * 4000
 
 
 class Home(BaseHTTPRequestHandler):
@@ -55,7 +58,23 @@ def home(monkeypatch, tmp_path):
 
 
 def a_file(source: str = "some/where", contents: bytes = CONTENTS) -> File:
-    return File("set/file.bin", source, len(contents), hashlib.sha256(contents).hexdigest())
+    return File("set/file.bin", len(contents), hashlib.sha256(contents).hexdigest(), source)
+
+
+PASSAGE = CONTENTS[1000:3000]
+
+
+def a_passage(expected: bytes = PASSAGE, begins: str = PASSAGE[:40].decode("iso-8859-1")) -> File:
+    """A file that is made of what the server sends."""
+    return File(
+        "set/passage.txt",
+        len(expected),
+        hashlib.sha256(expected).hexdigest(),
+        derive="passage",
+        originals=(replace(a_file(), path="set/originals/file.bin"),),
+        begins=begins,
+        encoding="iso-8859-1",
+    )
 
 
 def test_every_listed_file_is_pinned_and_its_path_begins_with_the_sets_name():
@@ -63,11 +82,17 @@ def test_every_listed_file_is_pinned_and_its_path_begins_with_the_sets_name():
     for each in catalogue.data_sets().values():
         assert each.files
         for file in each.files:
+            assert file.path.startswith(each.name + "/")
+            assert file.derive in DERIVATIONS or not file.derive
+            assert bool(file.derive) == bool(file.originals)
+        fetched = [file for file in each.files if not file.derive and not each.by_hand]
+        fetched += [original for file in each.files for original in file.originals]
+        for file in fetched:
             repository, commit, *rest = file.source.split("/")[1:]
             assert repository
             assert len(commit) == 40
             assert rest
-            assert file.path.startswith(each.name + "/")
+        for file in (*fetched, *each.files):
             assert len(file.sha256) == 64
             assert file.size > 0
 
@@ -103,9 +128,9 @@ def test_a_fetch_that_was_cut_off_goes_on(home, ranges):
 
 
 def test_other_bytes_are_refused_and_not_kept(home):
-    wrong = File("set/file.bin", "x", len(CONTENTS), "0" * 64)
+    wrong = File("set/file.bin", len(CONTENTS), "0" * 64, "x")
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"expected 512000 bytes with SHA-256 0000"):
+        with pytest.raises(ValueError, match=r"expected 456000 bytes with SHA-256 0000"):
             catalogue.fetch(wrong)
         assert list((catalogue.cache_folder() / "set").glob("file*")) == []
 
@@ -177,3 +202,76 @@ def test_an_unknown_set_and_no_set_are_sentences(capsys):
     assert command.main(["get", "nams"]) == 1
     assert "'nams' is no data set; expected one of names" in capsys.readouterr().err
     assert command.main(["get"]) in (1, 2)
+
+
+def test_a_file_is_made_of_what_is_fetched_and_only_it_is_kept(home):
+    come = []
+    made = replace(a_passage(), begins=PASSAGE[:114].decode())
+    expected = CONTENTS[1000 % 114 :][: len(PASSAGE)]
+    made = replace(made, sha256=hashlib.sha256(expected).hexdigest())
+    path = catalogue.fetch(made, come.append)
+    assert path.read_bytes() == expected
+    assert sum(come) == len(CONTENTS) == made.n_fetched
+    assert [p.name for p in path.parent.rglob("*.bin*")] == []
+    assert catalogue.fetch(made, come.append) == path
+    assert len(Home.asked) == 1
+
+
+def test_an_original_that_was_cut_off_goes_on(home):
+    Home.cut_after = 100_000
+    with pytest.raises(OSError, match=r"could not be fetched .* repeat to go on"):
+        catalogue.fetch(a_passage())
+    Home.cut_after = None
+    with pytest.raises(ValueError, match="expected 2000 bytes with SHA-256"):
+        catalogue.fetch(a_passage(begins="never there"))
+    assert Home.asked == [None, "bytes=100000-"]
+    assert catalogue.find("set/passage.txt") is None
+
+
+@pytest.mark.parametrize(
+    ("begins", "got"), [("never there", "a text that holds 'never there'"), ("P", "other bytes")]
+)
+def test_what_cannot_be_made_is_refused_with_what_to_do(home, begins, got):
+    with pytest.raises(ValueError, match=rf"to be made of .*, got .*{got}.* put it at .*passage"):
+        catalogue.fetch(a_passage(begins=begins, expected=b"?" * 2000))
+
+
+def test_a_file_made_of_others_of_its_set_keeps_them(home):
+    original = a_file()
+    made = replace(a_passage(CONTENTS[:50], CONTENTS[:20].decode()), originals=(original,))
+    assert made.n_fetched == 0
+    assert catalogue.fetch(made).read_bytes() == CONTENTS[:50]
+    assert catalogue.find(original.path) is not None
+
+
+def test_an_original_put_in_place_by_hand_is_used(home, tmp_path, monkeypatch):
+    place = tmp_path / "mine" / "set" / "originals" / "file.bin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENTS)
+    monkeypatch.setenv("GROUNDUP_DATA", str(tmp_path / "mine"))
+    made = a_passage(CONTENTS[:50], CONTENTS[:20].decode())
+    assert catalogue.fetch(made).read_bytes() == CONTENTS[:50]
+    assert place.exists()
+    assert Home.asked == []
+
+
+def test_what_is_put_in_place_by_hand_is_checked_or_asked_for(home, capsys, monkeypatch, tmp_path):
+    own = DataSet("set", "bytes", "none", (a_file(),), by_hand="a library's cellar.")
+    monkeypatch.setattr(catalogue, "data_sets", lambda: {"set": own})
+    assert command.main(["list"]) == 0
+    assert "not fetched: a library's cellar." in capsys.readouterr().out
+    assert command.main(["get", "set"]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "set/file.bin cannot be fetched: a library's cellar. To have it, put it at" in told
+    with pytest.raises(FileNotFoundError, match=r"set/file.bin is not on this machine: put it at"):
+        catalogue.locate("set/file.bin")
+    place = tmp_path / "mine" / "set" / "file.bin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"another")
+    monkeypatch.setenv("GROUNDUP_DATA", str(tmp_path / "mine"))
+    assert command.main(["get", "set"]) == 1
+    assert "got another file" in " ".join(capsys.readouterr().err.split())
+    place.write_bytes(CONTENTS)
+    assert command.main(["get", "set"]) == 0
+    assert capsys.readouterr().out.strip() == str(place)
+    assert Home.asked == []

@@ -38,6 +38,7 @@ def list_sets(*, json: bool = False) -> int:
                 "about": each.about,
                 "licence": each.licence,
                 "bytes": each.size,
+                "by_hand": each.by_hand,
                 "folder": None if there is None else str(there),
             }
         )
@@ -48,6 +49,8 @@ def list_sets(*, json: bool = False) -> int:
     for each, record in zip(data_sets().values(), records, strict=True):
         size = f"{each.size / 1e6:.1f} MB"
         print(f"{each.name:<{width}}  {size:>8}  {each.about} ({each.licence})")
+        if each.by_hand:
+            print(f"{'':<{width}}  {'':>8}  not fetched: {each.by_hand}")
         if record["folder"] is not None:
             print(f"{'':<{width}}  {'':>8}  in {record['folder']}")
     return 0
@@ -56,6 +59,9 @@ def list_sets(*, json: bool = False) -> int:
 def get(names: Annotated[tuple[str, ...], tyro.conf.Positional], /, *, json: bool = False) -> int:
     """Fetch data sets into the user's cache, checked by SHA-256; a cut-off one goes on.
 
+    Some texts are made here from what is fetched; those that have to be put in place by hand are
+    checked, or it is said where they come from and where they go.
+
     Args:
         names: which sets; `groundup data list` names them
         json: print the files as one line of JSON on stdout
@@ -63,7 +69,7 @@ def get(names: Annotated[tuple[str, ...], tyro.conf.Positional], /, *, json: boo
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     from groundup.cli._console import PipeConsole
-    from groundup.data.catalogue import data_set, fetch
+    from groundup.data.catalogue import data_set, fetch, provided
 
     if not names:
         raise ValueError("data get: expected the name of a set; `groundup data list` names them")
@@ -73,9 +79,12 @@ def get(names: Annotated[tuple[str, ...], tyro.conf.Positional], /, *, json: boo
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         for each in chosen:
-            task = bar.add_task(each.name, total=each.size)
+            task = bar.add_task(each.name, total=each.n_fetched)
             for file in each.files:
-                path = fetch(file, partial(bar.advance, task))
+                if each.by_hand:
+                    path = provided(file, each.by_hand)
+                else:
+                    path = fetch(file, partial(bar.advance, task))
                 paths.append(str(path))
                 if not json:
                     print(path, flush=True)

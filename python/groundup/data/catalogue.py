@@ -2,7 +2,8 @@
 
 A file is looked for in the folders of GROUNDUP_DATA, then in the user's cache. Nothing is fetched
 unless `fetch` is called, which `groundup data get` does. What is fetched is pinned: a commit, a
-size, a SHA-256.
+size, a SHA-256. So is what is made here from what was fetched (derivation.py), and what has to be
+put in its place by hand.
 """
 
 import hashlib
@@ -16,55 +17,98 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from groundup._files import sync_folder
+from groundup._files import sync_folder, write_atomic
 from groundup._lock import only_run_in
+from groundup.data.derivation import DERIVATIONS, Wanted
 
 HOME = "https://raw.githubusercontent.com"
 _PIECE = 1 << 16
 _TIMEOUT_S = 30.0
+_ELSEWHERE = "set GROUNDUP_CACHE to another folder"
+
+_ORIGINALS = "/originals/"  # where what is fetched to make a file lies meanwhile
 
 Report = Callable[[int], None]  # told how many bytes have come, each time some have
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a set: `path` in the cache, `source` under HOME, its bytes and their SHA-256."""
+    """One file of a set: `path` in the cache, `source` under HOME, its bytes and their SHA-256.
+
+    derive     the function of derivation.py that makes it from `originals`; then it has no source
+    originals  other files of the set, or files fetched for this alone and not kept
+    begins, encoding    what that function is told, see there
+    """
 
     path: str
-    source: str
     size: int
     sha256: str
+    source: str = ""
+    derive: str = ""
+    originals: tuple["File", ...] = ()
+    begins: str = ""
+    encoding: str = "utf-8-sig"
 
     @property
     def url(self) -> str:
         return f"{HOME}/{urllib.parse.quote(self.source)}"
 
+    @property
+    def n_fetched(self) -> int:
+        """Bytes that come over the network for this file alone."""
+        own = [original.size for original in self.originals if _ORIGINALS in original.path]
+        return sum(own) if self.derive else self.size
+
 
 @dataclass(frozen=True)
 class DataSet:
-    """Files that belong together, with what they hold and under which licence."""
+    """Files that belong together, with what they hold and under which licence.
+
+    by_hand  where the files come from and how they were made, if they cannot be fetched
+    """
 
     name: str
     about: str
     licence: str
     files: tuple[File, ...]
+    by_hand: str = ""
 
     @property
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
+    @property
+    def n_fetched(self) -> int:
+        return sum(file.n_fetched for file in self.files)
+
 
 @cache
 def data_sets() -> dict[str, DataSet]:
-    """All sets that can be fetched, by name."""
+    """All sets of the lessons, by name."""
     text = Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8")
     return {
         name: DataSet(
-            name, entry["about"], entry["licence"], tuple(File(**f) for f in entry["files"])
+            name, entry["about"], entry["licence"], _files(name, entry), entry.get("by_hand", "")
         )
         for name, entry in tomllib.loads(text).items()
     }
+
+
+def _files(name: str, entry: dict[str, Any]) -> tuple[File, ...]:
+    """A set's files. `made_from` names other files of the set, or tables of a source."""
+    files: dict[str, File] = {}
+    for fields in entry["files"]:
+        originals = tuple(
+            files[made_from]
+            if isinstance(made_from, str)
+            else File(f"{name}{_ORIGINALS}{Path(made_from['source']).name}", **made_from)
+            for made_from in fields.pop("made_from", ())
+        )
+        file = File(**fields, originals=originals)
+        files[file.path] = file
+    return tuple(files.values())
 
 
 def data_set(name: str) -> DataSet:
@@ -98,7 +142,8 @@ def locate(path: str) -> Path:
     """As `find`; FileNotFoundError says how to get the file."""
     if (found := find(path)) is None:
         name = path.partition("/")[0]
-        how = f"`groundup data get {name}` fetches it; or " if name in data_sets() else ""
+        known = name in data_sets() and not data_sets()[name].by_hand
+        how = f"`groundup data get {name}` fetches it; or " if known else ""
         raise FileNotFoundError(f"{path} is not on this machine: {how}{by_hand(path)}")
     return found
 
@@ -113,15 +158,18 @@ def by_hand(path: str) -> str:
 def fetch(file: File, report: Report = lambda n: None) -> Path:
     """Fetch one file into the cache, going on where an earlier try was cut off; its path.
 
-    A file that is in the cache already is checked and not fetched. Raises OSError where the
-    network cannot be reached and ValueError where what came is not the file; each says what to do
-    by hand. Whole or absent: what has not come completely has another name.
+    A file that is made from others is made when they have come. A file that is in the cache already
+    is checked and not fetched. Raises OSError where the network cannot be reached and ValueError
+    where what came is not the file; each says what to do by hand. Whole or absent: what has not
+    come completely has another name.
     """
     target = cache_folder() / file.path
-    with only_run_in(target.parent, instead="set GROUNDUP_CACHE to another folder"):
-        if target.is_file() and _sha256(target) == file.sha256:
-            report(file.size)
-            return target
+    if target.is_file() and _sha256(target) == file.sha256:
+        report(file.n_fetched)
+        return target
+    if file.derive:
+        return _make(file, target, report)
+    with only_run_in(target.parent, instead=_ELSEWHERE):
         partial = target.with_name(target.name + ".partial")
         try:
             _receive(file, partial, report)
@@ -140,6 +188,60 @@ def fetch(file: File, report: Report = lambda n: None) -> Path:
         os.replace(partial, target)
         sync_folder(target.parent)
     return target
+
+
+def _make(file: File, target: Path, report: Report) -> Path:
+    """Make a file from its originals, which are fetched first, and kept where the set has them."""
+    fetched = [_original(original, report) for original in file.originals]
+    wanted = Wanted(file.size, file.begins, file.encoding)
+    try:
+        made = DERIVATIONS[file.derive]([path.read_bytes() for path in fetched], wanted)
+        reason = f"{len(made)} other bytes"
+    except ValueError as error:
+        made, reason = b"", str(error)
+    if hashlib.sha256(made).hexdigest() != file.sha256:
+        raise ValueError(
+            f"{file.path}: expected {file.size} bytes with SHA-256 {file.sha256} to be made of "
+            f"{fetched[0]}, got {reason}; {by_hand(file.path)}"
+        )
+    with only_run_in(target.parent, instead=_ELSEWHERE):
+        write_atomic(target, made)
+    for original in file.originals:
+        if _ORIGINALS in original.path:
+            (cache_folder() / original.path).unlink(missing_ok=True)
+    return target
+
+
+def _original(file: File, report: Report) -> Path:
+    """A file to make another of: one that is on this machine already, or else fetched."""
+    reported = report if _ORIGINALS in file.path else _nobody
+    found = find(file.path)
+    if found is None or _sha256(found) != file.sha256:
+        return fetch(file, reported)
+    reported(file.size)
+    return found
+
+
+def _nobody(n: int) -> None:
+    """A report that nobody reads: these bytes count for a file of their own."""
+
+
+def provided(file: File, told: str) -> Path:
+    """Where a file lies that has to be put there by hand, checked; `told` says where it is from.
+
+    Raises FileNotFoundError where it does not, and ValueError for another file of that name.
+    """
+    found = find(file.path)
+    if found is None:
+        raise FileNotFoundError(
+            f"{file.path} cannot be fetched: {told} To have it, {by_hand(file.path)}"
+        )
+    if _sha256(found) != file.sha256:
+        raise ValueError(
+            f"{found}: expected {file.size} bytes with SHA-256 {file.sha256}, got another file; "
+            f"{told}"
+        )
+    return found
 
 
 def _receive(file: File, partial: Path, report: Report) -> None:

@@ -194,8 +194,8 @@ def add_rows(table: Array, rows: Ids, changes: Array) -> None:
     """table[rows[i]] += changes[i] for every i, one after another, in place.
 
     `table[rows] += changes` keeps the last of several changes to one row and loses the others
-    without a word. np.add.at loses none; over single numbers it takes a fifth of the time it takes
-    over rows, so the table is told as one long row.
+    without a word. np.add.at loses none; over single numbers it takes a quarter of its time over
+    rows, so the table is told as one long row.
     """
     if not table.flags.c_contiguous:
         raise ValueError(
@@ -244,7 +244,7 @@ def train(
 
     Each epoch drops other occurrences of frequent words, draws other windows and other negatives,
     and goes through the pairs in another order: side by side in the text they share words, and a
-    batch of neighbours would move few rows far. About 3 microseconds a pair at the defaults.
+    batch of neighbours would move few rows far. About 4 microseconds a pair at the defaults.
     """
     keep = keep_probability(counts, settings.subsampling)
     law = noise_law(counts, settings.noise_power)

@@ -112,7 +112,7 @@ lesson.check("sentences", len(learn[0]) + len(held_out[0]), 6 * 6 * 3 * 6)
 # counts), so at best (ln 6 + ln 3 + ln 6 + ln 6) / 6 = 1.08 nats a word.
 
 # %%
-n_steps = lesson.choose(fast=120, usual=500, full=1_500)
+n_steps = lesson.choose(fast=80, usual=400, full=1_500)
 
 
 def fit(look, parts, languages, n_steps, seed=0, lr=3e-3, **sizes):
@@ -189,7 +189,7 @@ FILE = "tatoeba/hin.txt"
 languages, learn, held_out = prepare(lesson.text(FILE, stand_in=small_language), 2, 14)
 print(f"    {len(learn[0]):,} sentences to learn from, {len(held_out[0])} held out;")
 print(f"    {len(languages[0]):,} English words, {len(languages[1]):,} Hindi ones")
-n_steps = lesson.choose(fast=30, usual=400, full=600)
+n_steps = lesson.choose(fast=20, usual=300, full=600)
 larger = {
     "block_size": 16,
     "n_embd": lesson.choose(fast=16, usual=64, full=64),

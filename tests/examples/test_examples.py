@@ -19,7 +19,13 @@ SHAKESPEARE = EXAMPLES / "shakespeare.py"  # hours, unless it is told to be smal
 SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--block", "16", "--steps", "60"]
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path == SHAKESPEARE))
+        for path in sorted(EXAMPLES.glob("*.py"))
+    ],
+)
 def test_example_runs_and_its_loss_falls(path: Path, tmp_path: Path) -> None:
     text = tmp_path / "data/tinyshakespeare/input.txt"
     text.parent.mkdir(parents=True)

@@ -126,41 +126,38 @@ std::vector<Cell> lay_out_characters(const ChunkList& chunks, const Alphabet& al
   return cells;
 }
 
-FoundPairs find_pairs(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
-                      const std::vector<std::uint64_t>& counts, std::int64_t least) {
-  FoundPairs found;
+std::vector<FoundPair> find_pairs(const std::vector<Cell>& cells,
+                                  const std::vector<std::uint32_t>& lengths,
+                                  const std::vector<std::uint64_t>& counts, std::int64_t least,
+                                  Positions* positions) {
   Sieve sieve(lengths.size() > PairIndices::kFewIds ? least : 1);
   if (!sieve.passes_all())
     for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
       sieve.add(left, right, counts[cells[at].chunk]);
     });
+  std::vector<FoundPair> found;
   PairIndices indices(lengths.size());
   for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
     if (!sieve.passes(left, right)) return;
     std::uint32_t index = indices.find(left, right);
     if (index == PairIndices::kAbsent) {
-      index = static_cast<std::uint32_t>(found.pairs.size());
+      index = static_cast<std::uint32_t>(found.size());
       indices.insert(left, right, index);
-      found.pairs.push_back({left, right, 0, 0, 0});
+      found.push_back({left, right, 0, 0, {}});
     }
-    found.pairs[index].weight += static_cast<std::int64_t>(counts[cells[at].chunk]);
-    ++found.pairs[index].n;
+    found[index].weight += static_cast<std::int64_t>(counts[cells[at].chunk]);
+    ++found[index].n;
   });
-  std::uint64_t n_positions = 0;
-  for (FoundPair& pair : found.pairs) {
-    pair.begin = n_positions;
-    if (pair.weight >= least) n_positions += pair.n;
-  }
-  found.positions.resize(n_positions);
+  for (FoundPair& pair : found)
+    if (pair.weight >= least) pair.positions = positions->allocate(pair.n);
   for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
     const std::uint32_t index = indices.find(left, right);
-    if (index == PairIndices::kAbsent || found.pairs[index].weight < least) return;
-    found.positions[found.pairs[index].begin++] = at;
+    if (index == PairIndices::kAbsent || !found[index].positions.begin) return;
+    *found[index].positions.begin++ = at;
   });
-  const auto is_rare = [&](const FoundPair& pair) { return pair.weight < least; };
-  found.pairs.erase(std::remove_if(found.pairs.begin(), found.pairs.end(), is_rare),
-                    found.pairs.end());
-  for (FoundPair& pair : found.pairs) pair.begin -= pair.n;
+  const auto is_rare = [](const FoundPair& pair) { return !pair.positions.begin; };
+  found.erase(std::remove_if(found.begin(), found.end(), is_rare), found.end());
+  for (FoundPair& pair : found) pair.positions.begin -= pair.n;
   return found;
 }
 

@@ -11,6 +11,7 @@
 
 #include "bpe/alphabet.h"
 #include "bpe/count.h"
+#include "bpe/positions.h"
 
 namespace groundup::bpe {
 
@@ -21,18 +22,13 @@ struct Cell {
   std::uint32_t chunk;
 };
 
-// A pair of ids that stand side by side, at positions[begin, begin + n) of the cells.
+// A pair of ids that stand side by side, n times: positions.begin[0, n) of the cells.
 struct FoundPair {
   std::uint32_t left;
   std::uint32_t right;
   std::int64_t weight;  // its occurrences, each weighted by its chunk's count
-  std::uint64_t begin;
   std::uint32_t n;
-};
-
-struct FoundPairs {
-  std::vector<FoundPair> pairs;
-  std::vector<std::uint32_t> positions;
+  Positions::Range positions;
 };
 
 // Both throw std::invalid_argument when the corpus passes what 32-bit positions or 62-bit counts
@@ -43,7 +39,9 @@ std::vector<Cell> lay_out_characters(const ChunkList& chunks, const Alphabet& al
 
 // Every pair whose weight is `least` or more, once, in no order to rely on. `lengths` are those of
 // the ids, in cells. Takes memory for what it finds and for few pairs more.
-FoundPairs find_pairs(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
-                      const std::vector<std::uint64_t>& counts, std::int64_t least);
+std::vector<FoundPair> find_pairs(const std::vector<Cell>& cells,
+                                  const std::vector<std::uint32_t>& lengths,
+                                  const std::vector<std::uint64_t>& counts, std::int64_t least,
+                                  Positions* positions);
 
 }  // namespace groundup::bpe

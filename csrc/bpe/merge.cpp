@@ -5,11 +5,11 @@
 #include <cstring>
 #include <functional>
 #include <initializer_list>
-#include <utility>
 
 #include "bpe/alphabet.h"
 #include "bpe/cells.h"
 #include "bpe/pair_table.h"
+#include "bpe/positions.h"
 
 namespace groundup::bpe {
 namespace {
@@ -18,9 +18,10 @@ constexpr std::uint32_t kNone = kSeparator;
 constexpr std::uint64_t kMaxWindows = std::uint64_t{1} << 62;
 
 struct Pair {
-  std::int64_t count;   // windows now, each weighted by its chunk's count
-  std::uint64_t begin;  // its occurrences when it was created: positions[begin, begin + n)
+  std::int64_t count;          // windows now, each weighted by its chunk's count
+  const std::uint32_t* begin;  // its occurrences when it was created, begin[0, n)
   std::uint32_t n;
+  std::uint32_t block;  // of their memory
   std::uint32_t left;
   std::uint32_t right;
 };
@@ -38,8 +39,9 @@ struct Candidate {
 struct Neighbours {
   struct Side {
     std::int64_t weight;  // zero between merges, as n
-    std::uint64_t next;   // where the next position of (neighbour, new) is written
+    std::uint32_t* next;  // where the next position of (neighbour, new) is written; null: nowhere
     std::uint32_t n;
+    std::uint32_t block;
   };
   std::vector<Side> of;  // by id
   std::vector<std::uint32_t> met;
@@ -155,24 +157,23 @@ class Trainer {
   void enter_pairs() {
     pairs_ = {};
     queue_ = {};
-    positions_ = {};
+    positions_ = Positions();
     table_ = PairTable<std::uint32_t>();
-    FoundPairs found = find_pairs(cells_, lengths_, chunks_.counts, entered_);
-    positions_ = std::move(found.positions);
     n_steps_ += cells_.size();
-    for (const FoundPair& pair : found.pairs)
+    for (const FoundPair& pair :
+         find_pairs(cells_, lengths_, chunks_.counts, entered_, &positions_))
       if (!is_too_long(pair.left, pair.right))
-        add_pair(pair.left, pair.right, pair.weight, pair.begin, pair.n);
+        add_pair(pair.left, pair.right, pair.weight, pair.positions, pair.n);
   }
 
-  // Enters a pair whose positions are positions[begin, begin + n), and queues it.
-  void add_pair(std::uint32_t left, std::uint32_t right, std::int64_t weight, std::uint64_t begin,
-                std::size_t n) {
+  // Enters a pair that stands at positions.begin[0, n), and queues it.
+  void add_pair(std::uint32_t left, std::uint32_t right, std::int64_t weight,
+                Positions::Range positions, std::uint32_t n) {
     const auto index = static_cast<std::uint32_t>(pairs_.size());
     table_.insert(left, right, index);
-    pairs_.push_back({weight, begin, static_cast<std::uint32_t>(n), left, right});
+    pairs_.push_back({weight, positions.begin, n, positions.block, left, right});
     queue_.push_back({weight,
-                      rules_.ties == Ties::first_seen ? positions_[begin] : pack_pair(left, right),
+                      rules_.ties == Ties::first_seen ? *positions.begin : pack_pair(left, right),
                       index});
     std::push_heap(queue_.begin(), queue_.end());
   }
@@ -211,12 +212,12 @@ class Trainer {
         continue;
       }
       if (rules_.ties == Ties::first_seen) {
-        while (!stands_at(positions_[entry.begin], entry.left, entry.right)) {
+        while (!stands_at(*entry.begin, entry.left, entry.right)) {
           ++entry.begin;
           --entry.n;
           ++n_steps_;
         }
-        now.tie = positions_[entry.begin];
+        now.tie = *entry.begin;
       }
       if (now.count == top.count && now.tie == top.tie) {
         *pair = top.pair;
@@ -244,17 +245,17 @@ class Trainer {
     const std::uint32_t id = add_token(pair.left, pair.right);
     const std::uint32_t length = lengths_[id];
     merged_.clear();
-    constexpr std::uint64_t kAhead = 16;
-    const std::uint64_t end = pair.begin + pair.n;
-    for (std::uint64_t i = pair.begin; i < end; ++i) {
-      if (i + kAhead < end) __builtin_prefetch(&cells_[positions_[i + kAhead]], 1);
-      const std::uint32_t at = positions_[i];
+    constexpr std::uint32_t kAhead = 16;
+    for (std::uint32_t i = 0; i < pair.n; ++i) {
+      if (i + kAhead < pair.n) __builtin_prefetch(&cells_[pair.begin[i + kAhead]], 1);
+      const std::uint32_t at = pair.begin[i];
       if (!stands_at(at, pair.left, pair.right)) continue;
       cells_[at].id = id;
       cells_[at + length - 1].id = id;
       merged_.push_back(at);
     }
     pairs_[index].count = 0;
+    positions_.release(pair.block);
     n_steps_ += pair.n + merged_.size();
     gather(pair.left, pair.right, length);
     add_created(id);
@@ -309,46 +310,46 @@ class Trainer {
   // Enters the pairs that the new token forms: as many windows as the old ones lost. One that
   // starts below the least that is entered never reaches it and is dropped, as one too long.
   void add_created(std::uint32_t id) {
-    std::uint64_t end = positions_.size();
     const auto place = [&](std::uint32_t neighbour, std::int64_t weight, std::uint32_t n) {
-      if (weight < entered_ || is_too_long(neighbour, id)) return kDropped;
-      end += n;
-      return end - n;
+      const bool drops = weight < entered_ || is_too_long(neighbour, id);
+      return drops ? Positions::Range{} : positions_.allocate(n);
     };
-    for (Neighbours* side : {&before_, &after_})
-      for (const std::uint32_t neighbour : side->met)
-        side->of[neighbour].next =
-            place(neighbour, side->of[neighbour].weight, side->of[neighbour].n);
-    std::uint64_t next_twin = place(id, twin_weight_, n_twins_);
+    for (Neighbours* side : {&before_, &after_}) {
+      for (const std::uint32_t neighbour : side->met) {
+        Neighbours::Side& of = side->of[neighbour];
+        const Positions::Range range = place(neighbour, of.weight, of.n);
+        of.next = range.begin;
+        of.block = range.block;
+      }
+    }
+    const Positions::Range twins = place(id, twin_weight_, n_twins_);
+    std::uint32_t* next_twin = twins.begin;
 
-    positions_.resize(end);
     for (std::size_t i = 0; i < merged_.size(); ++i) {
       const std::uint32_t at = merged_[i], before = left_ids_[i], after = right_ids_[i];
-      if (before != kNone && before_.of[before].next != kDropped)
-        positions_[before_.of[before].next++] = at - lengths_[before];
+      if (before != kNone && before_.of[before].next)
+        *before_.of[before].next++ = at - lengths_[before];
       if (after == kTwin) {
-        if (next_twin != kDropped) positions_[next_twin++] = at;
-      } else if (after != kNone && after_.of[after].next != kDropped) {
-        positions_[after_.of[after].next++] = at;
+        if (next_twin) *next_twin++ = at;
+      } else if (after != kNone && after_.of[after].next) {
+        *after_.of[after].next++ = at;
       }
     }
 
     for (Neighbours* side : {&before_, &after_}) {
       for (const std::uint32_t neighbour : side->met) {
-        const std::uint64_t next = side->of[neighbour].next;
-        if (next == kDropped) continue;
-        const std::uint32_t n = side->of[neighbour].n;
-        add_pair(side == &before_ ? neighbour : id, side == &before_ ? id : neighbour,
-                 side->of[neighbour].weight, next - n, n);
+        const Neighbours::Side& of = side->of[neighbour];
+        if (!of.next) continue;
+        add_pair(side == &before_ ? neighbour : id, side == &before_ ? id : neighbour, of.weight,
+                 {of.next - of.n, of.block}, of.n);
       }
     }
-    if (next_twin != kDropped) add_pair(id, id, twin_weight_, next_twin - n_twins_, n_twins_);
+    if (twins.begin) add_pair(id, id, twin_weight_, twins, n_twins_);
     before_.clear();
     after_.clear();
   }
 
   static constexpr std::uint32_t kTwin = kNone - 1;  // the right neighbour was merged too
-  static constexpr std::uint64_t kDropped = ~std::uint64_t{0};
 
   const ChunkList& chunks_;
   const TrainingRules& rules_;
@@ -361,7 +362,7 @@ class Trainer {
   std::vector<Cell> cells_;
   std::vector<std::uint32_t> lengths_;  // of tokens, in bytes, by id
   std::vector<Pair> pairs_;
-  std::vector<std::uint32_t> positions_;
+  Positions positions_;
   PairTable<std::uint32_t> table_;  // to an index of pairs_
   std::vector<Candidate> queue_;
 

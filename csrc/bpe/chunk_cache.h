@@ -1,20 +1,19 @@
 // Chunks that were encoded before and their ids. Bounded: a new chunk takes an old one's place.
 //
 // Short chunks, nearly all of most texts, take 32 bytes with up to four ids; the two that a hash
-// can stand at share a cache line. What is longer or has more ids takes a line of its own. Memory
-// is zeroed by the system where it is first touched, so an encoder of little text holds little.
+// can stand at share a cache line, and one that has no room there stands in the next line. What is
+// longer or has more ids takes a line of its own. Memory begins at 160 KiB and grows with what is
+// kept, to 10 MiB: an encoder of little text holds little, and what it holds lies close together.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
+#include <vector>
 
 #include "bpe/chunk_key.h"
+#include "bpe/table_memory.h"
 #include "bpe/token_table.h"
-#include "pages.h"
 
 namespace groundup::bpe {
 
@@ -27,12 +26,13 @@ struct CachedIds {
   static_assert(kMost < std::size_t{1} << (32 - kIdBits), "the number fits above an id");
   std::uint32_t ids[kMost];
 
-  // Writes all places to `out`: one store, and what is no id is overwritten by the next chunk.
+  // Writes all places to `out`: what is no id is overwritten by the next chunk.
   std::uint32_t* copy_to(std::uint32_t* out) const noexcept {
-    const std::uint32_t first = ids[0];
-    std::memcpy(out, ids, sizeof ids);
-    out[0] = first & ((1u << kIdBits) - 1);
-    return out + (first >> kIdBits);
+    std::uint32_t all[kMost];
+    std::memcpy(all, ids, sizeof ids);
+    for (std::uint32_t& id : all) id &= (1u << kIdBits) - 1;  // of all: then it is one store
+    std::memcpy(out, all, sizeof ids);
+    return out + (ids[0] >> kIdBits);
   }
   void keep(const std::uint32_t* begin, const std::uint32_t* end) noexcept {
     const auto count = static_cast<std::size_t>(end - begin);
@@ -51,27 +51,22 @@ class ChunkCache {
     ChunkKey key;
     CachedIds<kShortIds> ids;
   };
-  struct Pair {
+  struct alignas(kLine) Pair {
     Short ways[2];
-    const Short& way_of(const ChunkKey& key) const noexcept {
-      return ways[ways[0].key == key ? 0 : 1];
+
+    // The chunk's entry, or null. No branch but the last: which way it is cannot be foretold.
+    const Short* find(const ChunkKey& key) const noexcept {
+      const std::uint64_t first = ways[0].key.differs(key), second = ways[1].key.differs(key);
+      const Short* const way = &ways[first != 0];
+      return __builtin_expect((first != 0) & (second != 0), 0) ? nullptr : way;
     }
-    // That the chunk's ids are too many for here, and stand among the long ones.
-    bool says_long(const ChunkKey& key) const noexcept {
-      const ChunkKey marked{key.low, ~key.high};
-      return ways[0].key == marked || ways[1].key == marked;
-    }
-    void say_long(const ChunkKey& key) noexcept {
-      ways[1] = ways[0];
-      ways[0].key = {key.low, ~key.high};
-    }
-    void add(const ChunkKey& key, const std::uint32_t* begin, const std::uint32_t* end) noexcept {
+    bool is_full() const noexcept { return ways[1].key.high != 0; }
+    void add(const Short& entry) noexcept {
       ways[1] = ways[0];  // the older of the two goes
-      ways[0].key = key;
-      ways[0].ids.keep(begin, end);
+      ways[0] = entry;
     }
   };
-  struct Long {
+  struct alignas(kLine) Long {
     std::uint8_t bytes[kLongChunk];
     std::uint8_t size;
     CachedIds<kLongIds> ids;
@@ -79,37 +74,83 @@ class ChunkCache {
     bool holds(const std::uint8_t* chunk, std::size_t n) const noexcept {
       return size == n && std::memcmp(bytes, chunk, n) == 0;
     }
-    void set(const std::uint8_t* chunk, std::size_t n, const std::uint32_t* begin,
-             const std::uint32_t* end) noexcept {
-      std::memcpy(bytes, chunk, n);
-      size = static_cast<std::uint8_t>(n);
-      ids.keep(begin, end);
-    }
   };
   static_assert(sizeof(Pair) == kLine && sizeof(Long) == kLine, "one line each");
 
-  ChunkCache() : memory_(std::calloc(kBytes + kLine, 1)) {
-    if (!memory_) throw std::bad_alloc();
-    const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
-    auto* const begin = static_cast<char*>(memory_.get()) + (kLine - address % kLine);
-    advise_huge_pages(begin, kBytes);
-    pairs_ = reinterpret_cast<Pair*>(begin);
-    longs_ = reinterpret_cast<Long*>(begin + kPairs * kLine);
+  ChunkCache() : pairs_(kFewestPairs), longs_(kFewestPairs / kPairsOfLong) {}
+
+  Pair& pair_at(std::uint64_t hash) noexcept { return pairs_[hash & (pairs_.size() - 1)]; }
+  Long& long_at(std::uint64_t hash) noexcept { return longs_[hash & (longs_.size() - 1)]; }
+
+  // A chunk for which its line had no room stands in the other of two lines.
+  const Short* find_beside(const ChunkKey& key, const Pair* pair) const noexcept {
+    return pair->is_full() ? beside(pair).find(key) : nullptr;
+  }
+  void keep(const ChunkKey& key, Pair* pair, const std::uint32_t* begin,
+            const std::uint32_t* end) noexcept {
+    Short entry{key, {}};
+    entry.ids.keep(begin, end);
+    add(pair, entry);
   }
 
-  Pair& pair_at(std::uint64_t hash) noexcept { return pairs_[hash & (kPairs - 1)]; }
-  Long& long_at(std::uint64_t hash) noexcept { return longs_[hash & (kLongs - 1)]; }
+  // That the chunk's ids are too many for a pair, and stand among the long ones.
+  bool says_long(const ChunkKey& key, const Pair* pair) const noexcept {
+    return pair->find(marked(key)) || find_beside(marked(key), pair);
+  }
+  void say_long(const ChunkKey& key, Pair* pair) noexcept { add(pair, {marked(key), {}}); }
+
+  void keep_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t hash,
+                 const std::uint32_t* begin, const std::uint32_t* end) noexcept {
+    Long& entry = long_at(hash);
+    std::memcpy(entry.bytes, chunk, n);
+    entry.size = static_cast<std::uint8_t>(n);
+    entry.ids.keep(begin, end);
+    n_kept_ += kPairsOfLong;
+  }
+
+  // Moves all to more memory if a good part of what there is has been taken. References that were
+  // given out end here.
+  void grow_if_full() {
+    if (n_kept_ > pairs_.size() / 2 && pairs_.size() < kMostPairs) grow();
+  }
 
  private:
-  struct Free {
-    void operator()(void* memory) const noexcept { std::free(memory); }
-  };
-  static constexpr std::size_t kPairs = std::size_t{1} << 17, kLongs = std::size_t{1} << 15;
-  static constexpr std::size_t kBytes = (kPairs + kLongs) * kLine;
+  const Pair& beside(const Pair* pair) const noexcept {
+    return pairs_[static_cast<std::size_t>(pair - &pairs_[0]) ^ 1];
+  }
+  void add(Pair* pair, const Short& entry) noexcept {
+    Pair& other = const_cast<Pair&>(beside(pair));
+    (pair->is_full() && !other.is_full() ? other : *pair).add(entry);
+    ++n_kept_;
+  }
 
-  std::unique_ptr<void, Free> memory_;
-  Pair* pairs_;
-  Long* longs_;
+  void grow() {
+    TableMemory<Pair> old_pairs(pairs_.size() * kGrowth);
+    TableMemory<Long> old_longs(longs_.size() * kGrowth);
+    old_pairs.swap(pairs_);
+    old_longs.swap(longs_);
+    n_kept_ = 0;
+    for (const Pair& pair : old_pairs)
+      for (const Short* entry : {&pair.ways[1], &pair.ways[0]})
+        if (entry->key.high) add(&pair_at(hash_key(unmarked(entry->key))), *entry);
+    for (const Long& entry : old_longs)
+      if (entry.size) {
+        long_at(hash_bytes(entry.bytes, entry.size)) = entry;
+        n_kept_ += kPairsOfLong;
+      }
+  }
+
+  static ChunkKey marked(const ChunkKey& key) noexcept { return {key.low, ~key.high}; }
+  static ChunkKey unmarked(const ChunkKey& key) noexcept {
+    return key.high >> 56 <= kShortChunk ? key : marked(key);
+  }
+
+  static constexpr std::size_t kFewestPairs = std::size_t{1} << 11, kPairsOfLong = 4, kGrowth = 8;
+  static constexpr std::size_t kMostPairs = kFewestPairs * kGrowth * kGrowth;
+
+  TableMemory<Pair> pairs_;
+  TableMemory<Long> longs_;
+  std::size_t n_kept_ = 0;
 };
 
 }  // namespace groundup::bpe

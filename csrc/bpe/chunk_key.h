@@ -14,9 +14,11 @@ constexpr std::size_t kShortChunk = 15;
 struct ChunkKey {
   std::uint64_t low;
   std::uint64_t high;
-  bool operator==(const ChunkKey& other) const noexcept {
-    return low == other.low && high == other.high;
+  // 0 where they are equal.
+  std::uint64_t differs(const ChunkKey& other) const noexcept {
+    return (low ^ other.low) | (high ^ other.high);
   }
+  bool operator==(const ChunkKey& other) const noexcept { return differs(other) == 0; }
 };
 
 inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
@@ -24,14 +26,27 @@ inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
+// What of sixteen bytes is the key of a chunk of n: a table and no branch, for a chunk's length
+// cannot be foretold.
+struct KeyMasks {
+  ChunkKey of[kShortChunk + 1];
+  constexpr KeyMasks() : of() {
+    for (std::size_t n = 0; n <= kShortChunk; ++n) {
+      of[n].low = n < 8 ? (std::uint64_t{1} << (8 * n)) - 1 : ~std::uint64_t{0};
+      of[n].high = n > 8 ? (std::uint64_t{1} << (8 * (n - 8))) - 1 : 0;
+    }
+  }
+};
+constexpr KeyMasks kKeyMasks;
+
 // The key of chunk[0, n), 1 <= n <= 15. `readable` bytes may be read from chunk on.
 inline ChunkKey short_key(const std::uint8_t* chunk, std::size_t n, std::size_t readable) noexcept {
-  constexpr std::uint64_t kAll = ~std::uint64_t{0};
   ChunkKey key{0, 0};
-  if (readable >= 16) {
-    std::memcpy(&key, chunk, 16);
-    key.low &= n < 8 ? kAll >> (64 - 8 * n) : kAll;
-    key.high &= n > 8 ? kAll >> (128 - 8 * n) : 0;
+  if (__builtin_expect(readable >= 16, 1)) {
+    std::memcpy(&key.low, chunk, 8);
+    std::memcpy(&key.high, chunk + 8, 8);
+    key.low &= kKeyMasks.of[n].low;
+    key.high &= kKeyMasks.of[n].high;
   } else {
     std::memcpy(&key, chunk, n);
   }

@@ -7,8 +7,7 @@ namespace groundup::bpe {
 namespace {
 
 constexpr std::uint32_t kNone = RankTable::kNone;
-constexpr std::size_t kShortMerge = 64;  // bytes up to which a scan beats a heap
-constexpr int kPlaceBits = 6;            // of a place in a short chunk
+constexpr int kPlaceBits = 6;  // of a place in a short chunk
 constexpr std::size_t kKeptParts = std::size_t{1} << 20;
 constexpr std::size_t kLanes = 8;
 
@@ -104,6 +103,23 @@ std::uint32_t* ChunkMerger::merge(const std::uint8_t* chunk, std::size_t n, Spac
                                   std::uint32_t* out) const {
   return n <= kShortMerge ? merge_short(chunk, n, Always{}, out)
                           : merge_long(chunk, n, space, Always{}, out);
+}
+
+void ChunkMerger::merge_each(Job* jobs, std::size_t n_jobs) const {
+  constexpr std::size_t kAtATime = 64;
+  Job* tiny[kAtATime];
+  std::size_t n_tiny = 0;
+  for (Job* job = jobs; job < jobs + n_jobs; ++job) {
+    if (job->n > kTinyMerge) {
+      job->end = merge_short(job->chunk, job->n, Always{}, job->out);
+      continue;
+    }
+    tiny[n_tiny++] = job;
+    if (n_tiny < kAtATime) continue;
+    merge_tiny(tiny, n_tiny);
+    n_tiny = 0;
+  }
+  merge_tiny(tiny, n_tiny);
 }
 
 std::uint32_t* ChunkMerger::merge_with_dropout(const std::uint8_t* chunk, std::size_t n,

@@ -1,7 +1,8 @@
 // A chunk's bytes to ids by merges: the pair of lowest rank first, the leftmost of equals.
 //
 // Short chunks are scanned for the next pair; long ones keep a heap, so that n bytes cost
-// O(n log n).
+// O(n log n). A merge needs the ranks of the pairs that it makes before the next can be chosen, and
+// waiting for the memory where they stand is most of the time: several chunks take turns.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,16 @@ class ChunkMerger {
       return rank != other.rank ? rank > other.rank : at > other.at;
     }
   };
+  // A chunk of 1 to kShortMerge bytes; its ids go to `out`, as many as bytes at most, up to `end`.
+  struct Job {
+    const std::uint8_t* chunk;
+    std::size_t n;
+    std::uint32_t* out;
+    std::uint32_t* end;
+  };
+  static constexpr std::size_t kShortMerge = 64;  // bytes up to which a scan beats a heap
+  static constexpr std::size_t kTinyMerge = 16;   // that are scanned by vectors and take turns
+
   // What one thread works in. Never shared.
   struct Space {
     std::vector<Part> parts;
@@ -47,12 +58,17 @@ class ChunkMerger {
   // Writes the ids of chunk[0, n), n at most, to `out` and returns their end.
   std::uint32_t* merge(const std::uint8_t* chunk, std::size_t n, Space& space,
                        std::uint32_t* out) const;
-  // The same by BPE-dropout (Provilkov et al. 2020): before each merge every pair that could be
-  // merged is passed over with a probability of its own draw, and when all are the chunk is done.
+  // The same for several short chunks.
+  void merge_each(Job* jobs, std::size_t n_jobs) const;
+  // The same as merge by BPE-dropout (Provilkov et al. 2020): before each merge every pair that
+  // could be merged is passed over with a probability of its own draw, and when all are the chunk
+  // is done.
   std::uint32_t* merge_with_dropout(const std::uint8_t* chunk, std::size_t n, Space& space,
                                     double dropout, RandomBits& random, std::uint32_t* out) const;
 
  private:
+  class TinyMerge;
+
   // `keep()` says of each pair, in the order of their ranks, whether it may be merged now.
   template <class Keep>
   std::uint32_t* merge_short(const std::uint8_t* chunk, std::size_t n, Keep&& keep,
@@ -60,6 +76,8 @@ class ChunkMerger {
   template <class Keep>
   std::uint32_t* merge_long(const std::uint8_t* chunk, std::size_t n, Space& space, Keep&& keep,
                             std::uint32_t* out) const;
+
+  void merge_tiny(Job** jobs, std::size_t n_jobs) const noexcept;
 
   std::uint32_t made_by(std::uint32_t rank) const noexcept {
     return ids_by_rank_.empty() ? rank : ids_by_rank_[rank];

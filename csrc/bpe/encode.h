@@ -1,8 +1,6 @@
 // Stage 4: text to ids.
 //
 // A chunk is looked up in a cache, then (whole_chunks) among the tokens, and only then merged.
-// Chunks come in blocks: the cache lines that a block will need are asked for before the first of
-// them is read.
 #pragma once
 
 #include <atomic>
@@ -12,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "bpe/chunk_cache.h"
 #include "bpe/chunk_merger.h"
 #include "bpe/id_buffer.h"
 #include "bpe/random_bits.h"
@@ -21,8 +18,7 @@
 
 namespace groundup::bpe {
 
-// What one thread needs while it encodes: the cache and working space. Never shared.
-struct Workspace;
+class BatchEncoder;  // what one thread needs while it encodes, its cache with it: never shared
 
 class Encoder {
  public:
@@ -54,15 +50,7 @@ class Encoder {
   const std::string& token(std::uint32_t id) const { return tokens_[id]; }
 
  private:
-  class Lease;  // holds a workspace for one call
-
-  // Each writes ids, as many as bytes at most, to `out` and returns their end.
-  std::uint32_t* encode_block(const std::uint8_t* text, std::size_t at, std::size_t n,
-                              const std::size_t* ends, std::size_t found, Workspace& workspace,
-                              std::uint32_t* out) const;
-  std::uint32_t* encode_missing(const std::uint8_t* chunk, std::size_t n, const ChunkKey& key,
-                                ChunkCache::Pair* pair, Workspace& workspace,
-                                std::uint32_t* out) const;
+  class Lease;  // holds a batch encoder for one call
 
   std::vector<std::string> tokens_;
   TokenTable table_;
@@ -70,10 +58,10 @@ class Encoder {
   Pattern pattern_;
   bool whole_chunks_;
 
-  // Workspaces at rest: what one call has cached the next one finds. Taken and returned by atomic
-  // exchange: no lock that a fork could leave locked in the child.
+  // Batch encoders at rest: what one call has cached the next one finds. Taken and returned by
+  // atomic exchange: no lock that a fork could leave locked in the child.
   static constexpr std::size_t kShelves = 64;
-  mutable std::atomic<Workspace*> shelves_[kShelves] = {};
+  mutable std::atomic<BatchEncoder*> shelves_[kShelves] = {};
 };
 
 }  // namespace groundup::bpe

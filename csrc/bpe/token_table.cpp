@@ -1,9 +1,8 @@
 #include "bpe/token_table.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
-
-#include "bpe/chunk_key.h"
 
 namespace groundup::bpe {
 
@@ -13,7 +12,8 @@ TokenTable::TokenTable(const std::vector<std::string>& tokens) : tokens_(tokens)
                                 std::to_string(tokens.size()) + ".");
   std::size_t capacity = 1024;
   while (capacity < tokens.size() * 2) capacity *= 2;
-  slots_.assign(capacity, {kAbsent, 0});
+  TableMemory<Slot>(capacity).swap(slots_);
+  std::fill(slots_.begin(), slots_.end(), Slot{kAbsent, 0});
   for (std::uint32_t id = 0; id < tokens.size(); ++id) {
     const std::string& token = tokens[id];
     if (token.empty()) continue;
@@ -27,9 +27,9 @@ TokenTable::TokenTable(const std::vector<std::string>& tokens) : tokens_(tokens)
   }
 }
 
-std::uint32_t TokenTable::find(const std::uint8_t* bytes, std::size_t n) const noexcept {
+std::uint32_t TokenTable::find(const std::uint8_t* bytes, std::size_t n,
+                               std::uint64_t hash) const noexcept {
   const std::size_t mask = slots_.size() - 1;
-  const std::uint64_t hash = hash_bytes(bytes, n);
   const auto tag = static_cast<std::uint32_t>(hash >> 32);
   for (std::size_t slot = hash & mask;; slot = (slot + 1) & mask) {
     const std::uint32_t id = slots_[slot].id;

@@ -39,7 +39,8 @@ class Pair:
 
     def __init__(self, tokens: list[bytes], pattern: str) -> None:
         self.tokens = tokens
-        self.ours = _C.BpeEncoder(tokens, _C.bpe_splits(tokens), pattern, True)
+        self.rows = _C.bpe_splits(tokens)
+        self.ours = _C.BpeEncoder(tokens, self.rows, pattern, True)
         self.decoder = _C.BpeDecoder(tokens)
         ranks = {token: rank for rank, token in enumerate(tokens)}
         self.theirs = tiktoken.Encoding(
@@ -167,6 +168,35 @@ def test_the_cache_answers_as_the_first_time():
     first = pair.ours.encode_to_numpy(text)
     assert np.array_equal(first, pair.ours.encode_to_numpy(text))
     assert first.tolist() == pair.theirs.encode_ordinary(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    kinds=st.lists(st.text(st.sampled_from("abcé \n"), min_size=1, max_size=50), max_size=30),
+    order=st.lists(st.integers(0, 29), max_size=300),
+)
+def test_new_chunks_among_known_ones_get_their_ids_in_their_places(kinds, order):
+    """Of every length and number of ids at which the cache keeps it elsewhere or not at all."""
+    pair = trained("gpt4")
+    text = "".join(" " + kinds[i % len(kinds)] for i in order) if kinds else ""
+    ours = _C.BpeEncoder(pair.tokens, pair.rows, "gpt4", True)
+    expected = pair.theirs.encode_ordinary(text)
+    assert ours.encode(text) == expected
+    assert ours.encode(text) == expected
+
+
+@pytest.mark.parametrize("n_kinds", [60, 70, 1_500, 12_000])
+def test_a_cache_that_grows_keeps_what_it_has(n_kinds):
+    """Each word first among new ones, then among known ones; words of 1 to 45 bytes."""
+    pair = trained("gpt4")
+    words = [
+        f" {i * 7919 % n_kinds:x}{'abcdefghij' * (i % 5)}"[: 1 + i % 45] for i in range(n_kinds)
+    ]
+    text = "".join(words) + "".join(words[::-1]) + "".join(words[i // 3] for i in range(n_kinds))
+    ours = _C.BpeEncoder(pair.tokens, pair.rows, "gpt4", True)
+    expected = pair.theirs.encode_ordinary(text)
+    assert ours.encode_to_numpy(text).tolist() == expected
+    assert ours.encode_to_numpy(text).tolist() == expected
 
 
 def test_eight_threads_share_one_encoder():

@@ -200,7 +200,7 @@ def start(settings):
         yield training.evaluate(model, dev_x[: n_dev or 4000], dev_y[: n_dev or 4000])
 
 
-log = lesson.folder / f"search-{lesson.mode}.jsonl"
+log = lesson.folder / f"search-{lesson.mode}{'-stand-in' * lesson.has_stand_in}.jsonl"
 candidates = experiment.grid(n_hidden=[16, 48], rate=[0.03, 0.3])
 if lesson.mode != "fast":
     candidates += experiment.random_search(

@@ -173,7 +173,7 @@ candidates = experiment.random_search(
     passes=[lesson.choose(fast=2, usual=3, full=8)],
     seed=[0],
 )
-log = lesson.folder / f"search-{lesson.mode}.jsonl"
+log = lesson.folder / f"search-{lesson.mode}{'-stand-in' * lesson.has_stand_in}.jsonl"
 
 
 def told(run):

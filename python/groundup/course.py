@@ -129,6 +129,11 @@ class Lesson:
         found = self.file(path)
         return stand_in() if found is None else found.read_text(encoding="utf-8")
 
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether some text is not the published one; what is kept for a later run says so."""
+        return bool(self._stand_ins)
+
     def check(
         self,
         name: str,

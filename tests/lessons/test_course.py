@@ -22,7 +22,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_figures_pass_miss_or_are_not_compared(capsys):
     lesson = course.Lesson(7, "a test", "fast")
+    assert not lesson.has_stand_in
     assert lesson.text("names/names.txt", lambda: "anna") == "anna"
+    assert lesson.has_stand_in
     lesson.check("near", 2.454, 2.4540, within=1e-3)
     lesson.check("far", 2.6, 2.4540, within=1e-3)
     lesson.check("not a number", float("nan"), 1.0, within=10)

@@ -13,6 +13,7 @@ import re
 import time
 
 import numpy as np
+import torch
 
 from groundup import course
 from groundup.reference.embedding import lookup, lookup_backward, one_hot, product
@@ -114,6 +115,24 @@ lesson.claim("words that were not there get none", not scattered[unseen].any())
 most = np.bincount(batch).argmax()
 n_most = int((batch == most).sum())
 print(f"    {tokenizer.decode([most])!r} was there {n_most} times: its row gets {n_most} gradients")
+
+# %% [markdown]
+# **Ids on disk are not ids in a table.** Two bytes hold an id below 65,536, so shards of GPT-2's
+# ids are uint16. PyTorch's embedding takes none of them: read as int64 first. And GPT-4's do not
+# fit: an id of 100,257 becomes another one, and nobody complains.
+
+# %%
+on_disk = batch.astype(np.uint16)
+weight = torch.tensor(table)
+try:
+    torch.nn.functional.embedding(torch.from_numpy(on_disk), weight)
+    refused = ""
+except RuntimeError as error:
+    refused = str(error)
+lesson.claim("uint16 is refused by an embedding", "Long, Int" in refused)
+read = torch.nn.functional.embedding(torch.from_numpy(on_disk.astype(np.int64)), weight)
+lesson.claim("as int64 the rows are ours", np.array_equal(read.numpy(), looked_up))
+lesson.check("GPT-4's end of text in two bytes", int(np.array(100_257).astype(np.uint16)), 34_721)
 
 # %% [markdown]
 # ## Order

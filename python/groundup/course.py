@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -73,7 +73,7 @@ class Lesson:
 
     def __init__(self, name: int | str, title: str, mode: str | None = None) -> None:
         if mode is None:
-            mode = next((m for m in ("fast", "full") if f"--{m}" in sys.argv), "usual")
+            mode = _mode_of(sys.argv)
         if mode not in MODES:
             raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
         self.label, self.title, self.mode = label(name), title, mode
@@ -95,9 +95,9 @@ class Lesson:
                 pass
         except OSError as error:
             told = (
-                f"lesson {self.label}: expected to keep figures and pictures in "
-                f"{self.folder.absolute()}, and it cannot be written ({error.strerror}); change "
-                "to a folder of your own and repeat"
+                f"lesson {self.label}: expected to keep figures and pictures in {self.folder} of the "
+                f"working folder, and it cannot be written ({error.strerror}); change to a folder "
+                "of your own and repeat"
             )
             if "ipykernel" in sys.modules:
                 raise OSError(told) from error
@@ -270,6 +270,15 @@ def text_of_python(n_characters: int = 1_100_000) -> str:
         if sum(map(len, pieces)) >= n_characters:
             break
     return "".join(c for c in "".join(pieces)[:n_characters] if c == "\n" or " " <= c <= "~")
+
+
+def _mode_of(argv: Sequence[str]) -> str:
+    """The mode that a command line asks for; a lesson's script ends at any other word."""
+    asked = [word for word in argv[1:] if word in ("--fast", "--full")]
+    is_script = re.match(r"[0-9]{2}[a-z]?_", Path(argv[0]).name) is not None
+    if is_script and len(argv) > 1 + (len(asked) == 1):
+        sys.exit(f"lesson: expected --fast, --full or neither, got {' '.join(argv[1:])}")
+    return asked[0].removeprefix("--") if asked else "usual"
 
 
 def _short(value: float) -> str:

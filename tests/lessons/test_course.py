@@ -99,6 +99,17 @@ def test_a_label_is_a_number_and_perhaps_a_letter(tmp_path, monkeypatch):
     assert command.scripts()["7b"] == command.Script("7b", "A title", place / "07b_more.py")
 
 
+def test_a_mistyped_mode_is_told_where_a_script_runs_and_a_notebook_has_words_of_its_own(
+    monkeypatch,
+):
+    for words in (["--fulll"], ["full"], ["--fast", "--full"]):
+        monkeypatch.setattr(sys, "argv", ["lessons/07b_x.py", *words])
+        with pytest.raises(SystemExit, match=f"--full or neither, got {' '.join(words)}"):
+            course.Lesson(1, "a test")
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
+    assert course.Lesson(1, "a test").mode == "usual"
+
+
 def test_every_machine_has_words_and_text():
     names = read_names(course.names_of_python())
     assert len(names) > 1000

@@ -95,9 +95,9 @@ class Lesson:
                 pass
         except OSError as error:
             told = (
-                f"lesson {self.label}: expected to keep figures and pictures in {self.folder} of the "
-                f"working folder, and it cannot be written ({error.strerror}); change to a folder "
-                "of your own and repeat"
+                f"lesson {self.label}: expected to keep figures and pictures in {self.folder} of "
+                f"the working folder, and it cannot be written ({error.strerror}); change to a "
+                "folder of your own and repeat"
             )
             if "ipykernel" in sys.modules:
                 raise OSError(told) from error

@@ -277,9 +277,9 @@ if known and lesson.mode != "fast":
 # ## Failure 1: one matrix
 #
 # Why two vectors a word? A word hardly ever stands beside itself, and with one vector its score
-# with itself is its length squared, the largest there is. Nor can scores be negative on the whole,
-# as five drawn words of six demand: words drawn from one law score the length squared of their
-# mean vector on average, and that is not below 0. The loss stays at six coins.
+# with itself is its length squared: only a longer vector could score more. Nor can scores be
+# negative on the whole, as five drawn words of six demand: words drawn from one law score the
+# length squared of their mean vector on average, which is not below 0. The loss stays at six coins.
 
 # %%
 n_short = lesson.choose(fast=1, usual=1, full=2)

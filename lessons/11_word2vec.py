@@ -252,9 +252,10 @@ if known and lesson.mode != "fast":
     ]
     cosines = np.array([to_crime(each) for each in models])
     for (word, published), ours in zip(NOTES.items(), cosines.T, strict=True):
-        spread = f", {ours.min():.3f} to {ours.max():.3f} over {len(ours)} seeds" * (len(ours) > 1)
+        spread = f"{ours.min():.3f} to {ours.max():.3f} over {len(ours)} seeds"
         n = vocabulary.counts[vocabulary.id(word)]
-        print(f"    crime - {word} ({n} times): {ours.mean():.4f}{spread}; the notes {published}")
+        about = f"crime - {word} ({n} times)" + f", {spread}" * (len(ours) > 1)
+        lesson.show(about, float(ours.mean()), published)
     for seed, ours in enumerate(cosines):
         order = " > ".join(list(NOTES)[i] for i in np.argsort(-ours))
         lesson.claim(

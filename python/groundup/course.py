@@ -170,6 +170,10 @@ class Lesson:
         passed = None if lacking else bool(holds)
         self._add(name, "true" if holds else "false", expected, passed)
 
+    def show(self, name: str, seen: float, published: float) -> None:
+        """A figure beside a published one that it is not held to, as where one run says little."""
+        self._add(name, _short(seen), f"{_short(published)} as published", None)
+
     def _lacking(self, of: Of) -> str | None:
         """The first of these files that this run uses a stand-in for."""
         files = (of,) if isinstance(of, str) else of or ()

@@ -135,14 +135,14 @@ class Trainer {
     entered_ = std::max(entered_, least_);
   }
 
-  // What the n-th most frequent chunk counts: of n merges the last one counts two to three times
-  // that in any text, since a frequent chunk is a token in the end and its parts are before it.
+  // Half as much again as the n-th most frequent chunk counts: of n merges the last one counts two
+  // to three times that, since a frequent chunk is a token in the end and its parts are before it.
   std::int64_t expected_last() const {
     if (rules_.n_merges >= chunks_.size() || rules_.n_merges == 0) return 1;
     std::vector<std::uint64_t> counts = chunks_.counts;
     const auto last = counts.begin() + static_cast<std::ptrdiff_t>(rules_.n_merges - 1);
     std::nth_element(counts.begin(), last, counts.end(), std::greater<std::uint64_t>());
-    return static_cast<std::int64_t>(std::min<std::uint64_t>(*last, kMaxWindows));
+    return static_cast<std::int64_t>(std::min<std::uint64_t>(*last, kMaxWindows) * 3 / 2);
   }
 
   bool is_too_long(std::uint32_t left, std::uint32_t right) const {

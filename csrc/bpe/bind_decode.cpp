@@ -4,6 +4,7 @@
 #include "bpe/bind.h"
 #include "bpe/decode.h"
 #include "bpe/ranks.h"
+#include "bpe/utf8.h"
 
 namespace groundup {
 namespace {
@@ -62,6 +63,24 @@ py::object read_ranks(const py::bytes& lines) {
   return std::move(list);
 }
 
+// A new str of UTF-8, as Python's own decoder makes it; under the GIL. That one goes character by
+// character, and is asked where the bytes are short, faulty, or have a character that is rare.
+PyObject* str_of(const char* bytes, std::size_t n, const char* errors) {
+  constexpr std::size_t kWorthwhile = 64;
+  if (n >= kWorthwhile) {
+    PyObject* str = PyUnicode_New(static_cast<Py_ssize_t>(n), 0xFFFF);
+    if (str == nullptr) return nullptr;
+    const std::size_t size = GROUNDUP_CALL(
+        utf8_to_wide, reinterpret_cast<const std::uint8_t*>(bytes), n, PyUnicode_2BYTE_DATA(str));
+    if (size != kNotWide) {
+      PyUnicode_Resize(&str, static_cast<Py_ssize_t>(size));  // null with an error set if it fails
+      return str;
+    }
+    Py_DECREF(str);
+  }
+  return PyUnicode_DecodeUTF8(bytes, static_cast<Py_ssize_t>(n), errors);
+}
+
 // A str that is written as if it were ASCII, in place; under the GIL. If it was not, its bytes are
 // UTF-8 that a str is yet to be made of.
 class AsciiBuffer {
@@ -85,7 +104,7 @@ class AsciiBuffer {
       resize(size_);
       std::swap(made, str_);
     } else {
-      made = PyUnicode_DecodeUTF8(data(), static_cast<Py_ssize_t>(size_), errors);
+      made = str_of(data(), size_, errors);
     }
     if (made == nullptr) throw py::error_already_set();
     return py::reinterpret_steal<py::object>(made);
@@ -153,8 +172,7 @@ struct PyDecoder {
     }
     ByteBuffer bytes;
     if (!append(ids, &bytes)) return py::none();
-    PyObject* text =
-        PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), errors.c_str());
+    PyObject* text = str_of(bytes.data(), bytes.size(), errors.c_str());
     if (text == nullptr) throw py::error_already_set();
     return py::reinterpret_steal<py::object>(text);
   }

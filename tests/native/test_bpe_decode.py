@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from native.isolation import on_every_other_instruction_set, require_pass
 
 from groundup import _C
 
@@ -45,6 +46,45 @@ def test_one_letter_that_is_not_ascii_is_seen_wherever_it_stands(tokens):
     assert decoded == text
     assert decoded.isascii() == text.isascii()
     assert {decoded: 1}[text] == 1
+
+
+scripts = st.text(st.sampled_from("a \nक\u094dा₹中éÿ\u0100\uffff\u200d"), min_size=30, max_size=150)
+faults = st.lists(
+    st.tuples(
+        st.integers(0, 400), st.sampled_from([0x41, 0x80, 0xBF, 0xC1, 0xC3, 0xE0, 0xED, 0xF0, 0xFF])
+    ),
+    max_size=3,
+)
+
+
+@given(scripts, faults, st.integers(0, 20))
+def test_utf8_and_what_is_not_quite_decodes_as_python_s_own(text, faults, cut):
+    """Wherever a vector begins, and whichever byte is wrong, missing or too many."""
+    encoded = bytearray(text.encode()[cut:])
+    for place, byte in faults:
+        if place < len(encoded):
+            encoded[place] = byte
+    decoder = _C.BpeDecoder(BYTES)
+    decoded = decoder.decode(list(encoded), "replace")
+    assert decoded == encoded.decode("utf-8", "replace")
+    assert decoder.decode(np.array(encoded, dtype=np.uint16), "replace") == decoded
+    assert {decoded: 1}[encoded.decode("utf-8", "replace")] == 1
+
+
+def test_every_character_of_two_and_three_bytes_decodes_at_every_offset():
+    decoder = _C.BpeDecoder(BYTES)
+    characters = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x10000)]))
+    for offset in range(17):
+        text = "a" * offset + characters[:: 1 + offset % 3]
+        assert (
+            decoder.decode(np.frombuffer(text.encode(), np.uint8).astype(np.uint16), "strict")
+            == text
+        )
+
+
+@on_every_other_instruction_set(telling="utf8 or every_character")
+def test_every_instruction_set_decodes_alike(isa, tests):
+    require_pass(isa, tests + " and not every_instruction_set", "test_bpe_decode.py")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ FLAGS = {
 )
 @pytest.mark.parametrize("isa", FLAGS)
 @pytest.mark.parametrize("optimised", ["-O0", pytest.param("-O3", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("source", ["cross_entropy", "attention", "attention_backward", "bpe/scan"])
+@pytest.mark.parametrize(
+    "source", ["cross_entropy", "attention", "attention_backward", "bpe/scan", "bpe/utf8"]
+)
 def test_objects_for_higher_instruction_sets_have_no_weak_symbols(isa, optimised, source, tmp_path):
     """The linker keeps one of equal weak symbols: AVX code could end up on the baseline's path."""
     compiler, nm = shutil.which(os.environ.get("CXX", "c++")), shutil.which("nm")

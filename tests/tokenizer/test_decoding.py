@@ -30,6 +30,19 @@ def test_a_stream_never_shows_half_a_character(trained):
     assert stream.decode(trained.eot_token) == "<|endoftext|>"
 
 
+@given(st.text(st.sampled_from("a क्षि\u200d👩🏽🚀🇮🇳é\u0301"), max_size=30), st.data())
+def test_a_stream_that_is_cut_anywhere_shows_whole_characters_only(trained, text, data):
+    """Joiners, modifiers and flags: what has come is shown up to its last whole code point."""
+    ids = data.draw(st.sampled_from([list(text.encode()), trained.encode_ordinary(text)]))
+    tokens = trained.token_byte_values()
+    stream, shown, come = trained.stream_decoder("strict"), "", b""
+    for i in ids:
+        shown += stream.decode(i)
+        come += tokens[i]
+        assert shown == come.decode("utf-8", "ignore")
+    assert shown + stream.finish() == text
+
+
 def test_a_stream_takes_the_ids_that_numpy_and_torch_give():
     torch = pytest.importorskip("torch")
     tok = Tokenizer.train([], 256)

@@ -187,6 +187,34 @@ def train(model, rates):
 
 
 lesson.check("parameters of the MLP", len(MLP(3, [4, 4, 1]).parameters()), 41)
+
+# %% [markdown]
+# The loss as printed crashes, twice over. `sum` begins with the plain number 0, and 0 + Value asks
+# the Value for `__radd__`. And a layer of one neuron gives a list, which has no minus: the MLP here
+# hands out its one Value. (It is a sum, where the words beside it said mean: four times that.)
+
+
+# %%
+class Unreflected(Value):
+    """A Value that 0 cannot be added to from the left."""
+
+    __radd__ = None
+
+
+def crashes(step):
+    try:
+        step()
+    except TypeError as error:
+        print(f"    {error}")
+        return True
+    return False
+
+
+last_layer = MLP(3, [4, 4, 1], seed=3).layers[-1]
+lesson.claim("without __radd__ the sum crashes", crashes(lambda: sum([Unreflected(1.0)])))
+lesson.claim("a list of one neuron minus 1 crashes", crashes(lambda: last_layer([0.0] * 4) - 1.0))
+
+# %%
 RATES = {
     "rate .05": [0.05] * 50,
     "rate .2": [0.2] * 50,

@@ -17,8 +17,10 @@ import torch
 
 import groundup as gu
 from groundup import course
+from groundup.reference.layers import BatchNorm1d
 from groundup.reference.makemore import backprop
 from groundup.reference.makemore.words import Vocabulary, examples, read_names, split
+from groundup.reference.tensor import Tensor
 
 lesson = course.Lesson(5, "Backpropagation by hand")
 FILE = "names/names.txt"
@@ -123,6 +125,33 @@ lesson.check(
     float(np.abs(gradients["b1"]).max()),
     0,
     within=1e-12,
+)
+
+# %% [markdown]
+# Four more slips of printed BatchNorms, which crash nothing. eps beside the root and not under it:
+# another function where a feature hardly varies. The variance of n in one place and of n - 1 in
+# another. Momentum the wrong way round, so that the running mean is the last batch's. And the
+# batch's own statistics in use, so that an answer depends on who else asks.
+
+# %%
+layer = BatchNorm1d(2)
+few = rng.normal(3.0, (1.0, 1e-3), (4, 2))
+normal = layer(Tensor(few)).data
+centered = few - few.mean(axis=0)
+beside = np.abs(centered / (few.std(axis=0) + layer.eps) - normal).max(axis=0)
+print(
+    f"    eps beside the root: off by {beside[0]:.1e}, and by {beside[1]:.1f} where little varies"
+)
+lesson.claim("eps belongs under the root", bool(beside[0] < 1e-3 < 0.1 < beside[1]))
+lesson.check("variance of 4 by n - 1 over that by n", few.var(0, ddof=1)[0] / few.var(0)[0], 4 / 3)
+lesson.claim(
+    "a tenth of the batch is in the running mean", np.allclose(layer.running_mean, few.mean(0) / 10)
+)
+both = layer.eval()(Tensor(few)).data
+lesson.check(
+    "in use nobody's answer depends on another's: difference",
+    np.abs(both[:1] - layer(Tensor(few[:1])).data).max(),
+    0,
 )
 
 # %% [markdown]

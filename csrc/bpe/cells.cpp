@@ -11,10 +11,10 @@ namespace {
 
 constexpr std::uint64_t kMaxWindows = std::uint64_t{1} << 62;
 
-// Memory for all cells, and the first separator.
+// Memory for all cells.
 std::vector<Cell> begun(const ChunkList& chunks) {
   const std::size_t n_cells = chunks.bytes.size() + chunks.size() + 1;
-  if (n_cells >= kSeparator)
+  if (n_cells >= 0xFFFFFFFFu)
     throw std::invalid_argument("counts: expected fewer than 2^32 bytes of distinct chunks, got " +
                                 std::to_string(n_cells) +
                                 "; train on less text or with a pattern that cuts it finer.");
@@ -28,20 +28,24 @@ std::vector<Cell> begun(const ChunkList& chunks) {
         "factor.");
   std::vector<Cell> cells;
   cells.reserve(n_cells);
-  cells.push_back({kSeparator, kSeparator});
   return cells;
 }
 
-// Calls visit(at, left, right) for each two tokens that stand side by side.
+// Calls visit(at, left, right, weight) for each two tokens that stand side by side.
 template <class Visit>
 void for_each_pair(const std::vector<Cell>& cells, const std::vector<std::uint32_t>& lengths,
-                   Visit&& visit) {
-  for (std::size_t at = 1, after; at + 1 < cells.size(); at = after) {
-    const std::uint32_t left = cells[at].id;
-    after = at + 1;
-    if (left == kSeparator) continue;
+                   const std::vector<std::uint64_t>& counts, Visit&& visit) {
+  std::uint64_t weight = 0;
+  for (std::size_t at = 0, after; at + 1 < cells.size(); at = after) {
+    const Cell left = cells[at];
+    if (is_separator(left)) {
+      weight = counts[left - kSeparator];
+      after = at + 1;
+      continue;
+    }
     after = at + lengths[left];
-    if (cells[after].id != kSeparator) visit(static_cast<std::uint32_t>(at), left, cells[after].id);
+    if (!is_separator(cells[after]))
+      visit(static_cast<std::uint32_t>(at), left, cells[after], weight);
   }
 }
 
@@ -104,26 +108,42 @@ class Sieve {
 std::vector<Cell> lay_out_bytes(const ChunkList& chunks, const std::uint32_t* id_of_byte) {
   std::vector<Cell> cells = begun(chunks);
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    cells.push_back(kSeparator + static_cast<Cell>(chunk));
     for (std::size_t at = chunks.starts[chunk]; at < chunks.starts[chunk + 1]; ++at)
-      cells.push_back({id_of_byte[chunks.bytes[at]], static_cast<std::uint32_t>(chunk)});
-    cells.push_back({kSeparator, kSeparator});
+      cells.push_back(id_of_byte[chunks.bytes[at]]);
   }
+  cells.push_back(kSeparator);
   return cells;
 }
 
 std::vector<Cell> lay_out_characters(const ChunkList& chunks, const Alphabet& alphabet) {
   std::vector<Cell> cells = begun(chunks);
   for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+    const Cell separator = kSeparator + static_cast<Cell>(chunk);
     const std::uint8_t* const bytes = chunks.bytes.data() + chunks.starts[chunk];
+    cells.push_back(separator);
     for_each_character(bytes, chunks.starts[chunk + 1] - chunks.starts[chunk],
                        [&](std::size_t at, std::size_t size) {
-                         const std::uint32_t id = size ? alphabet.id_at(bytes + at) : kSeparator;
-                         const Cell cell{id, static_cast<std::uint32_t>(chunk)};
+                         const std::uint32_t id =
+                             size ? alphabet.id_at(bytes + at) : Alphabet::kNone;
+                         const Cell cell = id == Alphabet::kNone ? separator : id;
                          cells.insert(cells.end(), size ? size : 1, cell);
                        });
-    cells.push_back({kSeparator, kSeparator});
   }
+  cells.push_back(kSeparator);
   return cells;
+}
+
+std::uint64_t ChunkFinder::count_far(std::uint32_t at) noexcept {
+  // Chunk i begins at cell starts[i] + i + 1.
+  std::size_t low = 0, high = chunks_.size();
+  while (high - low > 1) {
+    const std::size_t middle = low + (high - low) / 2;
+    (chunks_.starts[middle] + middle + 1 <= at ? low : high) = middle;
+  }
+  begin_ = static_cast<std::uint32_t>(chunks_.starts[low] + low + 1);
+  end_ = static_cast<std::uint32_t>(chunks_.starts[low + 1] + low + 1);
+  return count_ = chunks_.counts[low];
 }
 
 std::vector<FoundPair> find_pairs(const std::vector<Cell>& cells,
@@ -132,29 +152,31 @@ std::vector<FoundPair> find_pairs(const std::vector<Cell>& cells,
                                   Positions* positions) {
   Sieve sieve(lengths.size() > PairIndices::kFewIds ? least : 1);
   if (!sieve.passes_all())
-    for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
-      sieve.add(left, right, counts[cells[at].chunk]);
-    });
+    for_each_pair(cells, lengths, counts,
+                  [&](std::uint32_t, std::uint32_t left, std::uint32_t right,
+                      std::uint64_t weight) { sieve.add(left, right, weight); });
   std::vector<FoundPair> found;
   PairIndices indices(lengths.size());
-  for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
-    if (!sieve.passes(left, right)) return;
-    std::uint32_t index = indices.find(left, right);
-    if (index == PairIndices::kAbsent) {
-      index = static_cast<std::uint32_t>(found.size());
-      indices.insert(left, right, index);
-      found.push_back({left, right, 0, 0, {}});
-    }
-    found[index].weight += static_cast<std::int64_t>(counts[cells[at].chunk]);
-    ++found[index].n;
-  });
+  for_each_pair(cells, lengths, counts,
+                [&](std::uint32_t, std::uint32_t left, std::uint32_t right, std::uint64_t weight) {
+                  if (!sieve.passes(left, right)) return;
+                  std::uint32_t index = indices.find(left, right);
+                  if (index == PairIndices::kAbsent) {
+                    index = static_cast<std::uint32_t>(found.size());
+                    indices.insert(left, right, index);
+                    found.push_back({left, right, 0, 0, {}});
+                  }
+                  found[index].weight += static_cast<std::int64_t>(weight);
+                  ++found[index].n;
+                });
   for (FoundPair& pair : found)
     if (pair.weight >= least) pair.positions = positions->allocate(pair.n);
-  for_each_pair(cells, lengths, [&](std::uint32_t at, std::uint32_t left, std::uint32_t right) {
-    const std::uint32_t index = indices.find(left, right);
-    if (index == PairIndices::kAbsent || !found[index].positions.begin) return;
-    *found[index].positions.begin++ = at;
-  });
+  for_each_pair(cells, lengths, counts,
+                [&](std::uint32_t at, std::uint32_t left, std::uint32_t right, std::uint64_t) {
+                  const std::uint32_t index = indices.find(left, right);
+                  if (index == PairIndices::kAbsent || !found[index].positions.begin) return;
+                  *found[index].positions.begin++ = at;
+                });
   const auto is_rare = [](const FoundPair& pair) { return !pair.positions.begin; };
   found.erase(std::remove_if(found.begin(), found.end(), is_rare), found.end());
   for (FoundPair& pair : found) pair.positions.begin -= pair.n;

@@ -14,7 +14,7 @@
 namespace groundup::bpe {
 namespace {
 
-constexpr std::uint32_t kNone = kSeparator;
+constexpr std::uint32_t kNone = 0xFFFFFFFFu;  // no id
 constexpr std::uint64_t kMaxWindows = std::uint64_t{1} << 62;
 
 struct Pair {
@@ -149,8 +149,8 @@ class Trainer {
     return std::uint64_t{lengths_[left]} + lengths_[right] > max_length_;
   }
 
-  std::int64_t weight_at(std::uint32_t at) const {
-    return static_cast<std::int64_t>(chunks_.counts[cells_[at].chunk]);
+  std::int64_t weight_at(std::uint32_t at) {
+    return static_cast<std::int64_t>(finder_.count_at(at));
   }
 
   // Enters the pairs that stand in the cells now, those below `entered_` left out.
@@ -178,9 +178,11 @@ class Trainer {
     std::push_heap(queue_.begin(), queue_.end());
   }
 
+  static std::uint32_t id_or_none(Cell cell) { return is_separator(cell) ? kNone : cell; }
+
   bool stands_at(std::uint32_t at, std::uint32_t left, std::uint32_t right) const {
     const std::uint32_t after = at + lengths_[left];
-    return cells_[at].id == left && cells_[after - 1].id == left && cells_[after].id == right;
+    return cells_[at] == left && cells_[after - 1] == left && cells_[after] == right;
   }
 
   // The best pair of all. Those below `entered_` are looked at when all others are merged.
@@ -250,8 +252,8 @@ class Trainer {
       if (i + kAhead < pair.n) __builtin_prefetch(&cells_[pair.begin[i + kAhead]], 1);
       const std::uint32_t at = pair.begin[i];
       if (!stands_at(at, pair.left, pair.right)) continue;
-      cells_[at].id = id;
-      cells_[at + length - 1].id = id;
+      cells_[at] = id;
+      cells_[at + length - 1] = id;
       merged_.push_back(at);
     }
     pairs_[index].count = 0;
@@ -273,9 +275,9 @@ class Trainer {
       const std::uint32_t at = merged_[i];
       const std::int64_t weight = weight_at(at);
       const bool follows_merged = i > 0 && merged_[i - 1] + length == at;
-      left_ids_[i] = follows_merged ? kNone : cells_[at - 1].id;
+      left_ids_[i] = follows_merged ? kNone : id_or_none(cells_[at - 1]);
       if (left_ids_[i] != kNone) before_.meet(left_ids_[i], weight);
-      right_ids_[i] = cells_[at + length].id;
+      right_ids_[i] = id_or_none(cells_[at + length]);
       if (i + 1 < n && merged_[i + 1] == at + length) {
         right_ids_[i] = kTwin;
         twin_weight_ += weight;
@@ -360,6 +362,7 @@ class Trainer {
   std::uint32_t id_of_byte_[256];
 
   std::vector<Cell> cells_;
+  ChunkFinder finder_{cells_, chunks_};
   std::vector<std::uint32_t> lengths_;  // of tokens, in bytes, by id
   std::vector<Pair> pairs_;
   Positions positions_;

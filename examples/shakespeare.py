@@ -1,7 +1,7 @@
 """Lesson 7's large model: 10,788,929 parameters learn tiny Shakespeare; held out, 1.48 nats.
 
     groundup data get tinyshakespeare
-    python examples/shakespeare.py              # a GPU takes minutes; two cores take days
+    python examples/shakespeare.py              # for a GPU: two cores would take days
     python examples/shakespeare.py --steps 20   # to see that it runs
 
 The parts are those of groundup/reference/gpt.py under the same names, in torch, with groundup's

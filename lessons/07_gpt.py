@@ -125,7 +125,7 @@ for name, way in zip(("a product with a triangle", "a masked softmax"), others, 
 # PyTorch draws them, narrower than reference/layers.py by the square root of 3.
 #
 # Published figures are means over 200 random batches, ours over the whole held-out text. Another
-# seed moves them by about .01; agreement is within .03.
+# seed moves them by .01 to .02; agreement of a mean of three is within .03.
 
 # %%
 C, T = 32, 8
@@ -298,9 +298,9 @@ show(written[0])
 # ## The large one
 #
 # The same parts at 6 layers of 384 features, 6 heads, 256 characters, dropout .2: 1.48. "About ten
-# million parameters" is said of this one, and is true of no other here: the table had 4,225. On a
-# GPU it takes minutes, on two cores days; `python examples/shakespeare.py` trains it wherever it
-# runs, and says whether it got there.
+# million parameters" is said of this one, and is true of no other here: the table had 4,225. The
+# lecture gives its GPU a quarter of an hour; two cores would take days. Where there is a GPU,
+# `python examples/shakespeare.py` trains it, and says whether it got there.
 
 # %%
 rng = np.random.default_rng(0)

@@ -22,56 +22,98 @@ struct Gathered {
       : key(buffer), value(buffer + job.n_keys * padded(job.width)) {}
 };
 
-// space.weights: scores to weights, as dropout leaves them. space.dscores: d weights to d scores.
-template <bool kCapped, bool kDropped>
-void score_gradient(const Attention& job, const Dropout& dropout, const QueryBlock& block,
-                    const Piece& piece, const BackwardSpace& space) {
-  const float cap = (float)job.softcap, inverse_cap = (float)(1 / job.softcap);
+// What a score turned out to be: its weight, the weight that dropout leaves, the gradient of the
+// undropped weight, and d score / d uncapped score.
+struct Weight {
+  vfloat weight, left, dweight, slope;
+  vint seen;
+};
+
+// body(v, r, weight) for each vector of a piece's scores, which lie in `scores` and the gradients
+// of their weights in `dweights`. The arithmetic is forward's, so that weights come out as they
+// were.
+template <bool kCapped, bool kDropped, class Body>
+GROUNDUP_INLINE void for_each_weight(const Attention& job, const Dropout& dropout,
+                                     const QueryBlock& block, const Piece& piece,
+                                     const BackwardSpace& space, const float* scores,
+                                     const float* dweights, Body body) {
+  const float cap = (float)job.softcap;
   for (int64_t v = piece.begin; v < piece.end; ++v) {
     const vint lanes = lane_numbers() + (int32_t)(v * kLanes);
     const vfloat largest = load(space.largest + v * kLanes, Full{});
     const vfloat inverse_sum = load(space.inverse_sum + v * kLanes, Full{});
-    const vfloat delta = load(space.delta + v * kLanes, Full{});
     const bool sees_all = piece.sees_all(v);
     const vuint queries = (vuint)lanes + (uint32_t)block.first;
     Words words;
     int64_t four = -1;
     for (int64_t r = 0; r < piece.n; ++r) {
-      float* weight_at = space.weights + r * kQueries + v * kLanes;
-      float* dscore_at = space.dscores + r * kQueries + v * kLanes;
-      vfloat score = load(weight_at, Full{}), slope = splat(1.0f);
+      const int64_t at = r * kQueries + v * kLanes;
+      vfloat score = load(scores + at, Full{});
+      Weight one;
       if constexpr (kCapped) {
-        const vfloat t = tanh(score * inverse_cap);
-        score = t * cap;
-        slope = 1.0f - t * t;
+        const vfloat t = tanh(score * (1 / cap));
+        score = rounded(t * cap);
+        one.slope = 1.0f - t * t;
       }
-      const vfloat weight = exp_softmax(score - largest) * inverse_sum;
-      vfloat left = weight, dweight = load(dscore_at, Full{});
+      one.weight = one.left = exp_softmax(score - largest) * inverse_sum;
+      one.dweight = load(dweights + at, Full{});
       if constexpr (kDropped) {
         const vint kept = dropout.kept(queries, piece.first + r, words, four);
-        left = select(kept, weight * dropout.kept_factor, vfloat{});
-        dweight = select(kept, dweight * dropout.kept_factor, vfloat{});
+        one.left = select(kept, one.weight * dropout.kept_factor, vfloat{});
+        one.dweight = select(kept, one.dweight * dropout.kept_factor, vfloat{});
       }
-      vfloat dscore = weight * (dweight - delta);
-      if constexpr (kCapped) dscore *= slope;
-      if (!sees_all) {
-        const vint seen = piece.sees(lanes, r);
-        left = select(seen, left, vfloat{});
-        dscore = select(seen, dscore, vfloat{});
-      }
-      store(weight_at, left, Full{});
-      store(dscore_at, dscore, Full{});
+      if (!sees_all) one.seen = piece.sees(lanes, r);
+      body(v, r, one, sees_all);
     }
   }
 }
 
-using ScoreGradient = void (*)(const Attention&, const Dropout&, const QueryBlock&, const Piece&,
-                               const BackwardSpace&);
+// space.weights: scores to weights, as dropout leaves them. space.dscores: d weights to d scores.
+template <bool kCapped, bool kDropped>
+void score_gradient(const Attention& job, const Dropout& dropout, const QueryBlock& block,
+                    const Piece& piece, const BackwardSpace& space, float* weights,
+                    float* dscores) {
+  for_each_weight<kCapped, kDropped>(job, dropout, block, piece, space, weights, dscores,
+                                     [&](int64_t v, int64_t r, const Weight& one, bool sees_all) {
+                                       const vfloat delta = load(space.delta + v * kLanes, Full{});
+                                       vfloat left = one.left,
+                                              dscore = one.weight * (one.dweight - delta);
+                                       if constexpr (kCapped) dscore *= one.slope;
+                                       if (!sees_all) {
+                                         left = select(one.seen, left, vfloat{});
+                                         dscore = select(one.seen, dscore, vfloat{});
+                                       }
+                                       store(weights + r * kQueries + v * kLanes, left, Full{});
+                                       store(dscores + r * kQueries + v * kLanes, dscore, Full{});
+                                     });
+}
 
-ScoreGradient score_gradient_of(const Attention& job) {
-  if (job.softcap > 0)
-    return job.dropout_p > 0 ? score_gradient<true, true> : score_gradient<true, false>;
-  return job.dropout_p > 0 ? score_gradient<false, true> : score_gradient<false, false>;
+// Adds to delta its definition, the sum of weight * dweight over a query's keys.
+template <bool kCapped, bool kDropped>
+void add_to_delta(const Attention& job, const Dropout& dropout, const QueryBlock& block,
+                  const Piece& piece, const BackwardSpace& space, float* weights, float* dscores) {
+  for_each_weight<kCapped, kDropped>(job, dropout, block, piece, space, weights, dscores,
+                                     [&](int64_t v, int64_t, const Weight& one, bool sees_all) {
+                                       vfloat product = one.weight * one.dweight;
+                                       if (!sees_all) product = select(one.seen, product, vfloat{});
+                                       float* at = space.delta + v * kLanes;
+                                       store(at, load(at, Full{}) + product, Full{});
+                                     });
+}
+
+using OfPiece = void (*)(const Attention&, const Dropout&, const QueryBlock&, const Piece&,
+                         const BackwardSpace&, float*, float*);
+
+struct OfPieces {
+  OfPiece score_gradient, add_to_delta;
+};
+
+template <bool kCapped, bool kDropped>
+constexpr OfPieces kOfPieces = {score_gradient<kCapped, kDropped>, add_to_delta<kCapped, kDropped>};
+
+OfPieces of_pieces(const Attention& job) {
+  if (job.softcap > 0) return job.dropout_p > 0 ? kOfPieces<true, true> : kOfPieces<true, false>;
+  return job.dropout_p > 0 ? kOfPieces<false, true> : kOfPieces<false, false>;
 }
 
 // delta = rowsum(dout * out), the sum of weight * dweight over a query's keys. Added in the order
@@ -112,7 +154,7 @@ void backward_block(const Attention& job, int64_t h, const QueryBlock& block, co
   const int64_t width = job.width, value_width = job.value_width;
   const int64_t key_stride = padded(width), value_stride = padded(value_width);
   const Dropout dropout(job, job.first_head + h);
-  const ScoreGradient to_dscores = score_gradient_of(job);
+  const OfPieces of = of_pieces(job);
 
   const T* query = row_of<T>(job.query, job.query_strides, h, block.first);
   const T* dout = row_of<T>(job.dout, job.dout_strides, h, block.first);
@@ -126,24 +168,44 @@ void backward_block(const Attention& job, int64_t h, const QueryBlock& block, co
     space.largest[i] = i < block.n ? statistics[2 * i] : 0;
     space.inverse_sum[i] = i < block.n ? 1 / statistics[2 * i + 1] : 0;
   }
-  to_columns(out, job.out_strides.row, block.n, value_width, 1, space.out_columns);
-  row_sums(space.dout_columns, space.out_columns, value_width, block.n_vectors(), space.delta);
   __builtin_memset(space.dquery, 0, width * kQueries * sizeof(float));
+
+  const auto score = [&](const Piece& piece, float* weights, float* dscores) {
+    const int64_t lanes = piece.begin * kLanes, n_vectors = piece.end - piece.begin;
+    multiply<Order::rows, Into::fresh>(key.first + piece.first * key.stride, key.stride,
+                                       space.query_columns + lanes, kQueries, weights + lanes,
+                                       kQueries, piece.n, n_vectors, width);
+    multiply<Order::rows, Into::fresh>(value.first + piece.first * value.stride, value.stride,
+                                       space.dout_columns + lanes, kQueries, dscores + lanes,
+                                       kQueries, piece.n, n_vectors, value_width);
+  };
+  // Where all scores of the block have room at once, delta is summed from the weights themselves:
+  // out is rounded, and a row of nearly one weight feels it.
+  const Keys keys = keys_of(job, block);
+  const bool at_once = keys.end - keys.begin <= kKeys;
+  if (at_once) {
+    __builtin_memset(space.delta, 0, kQueries * sizeof(float));
+    for_each_piece(job, block, [&](const Piece& piece) {
+      const int64_t at = (piece.first - keys.begin) * kQueries;
+      score(piece, space.weights + at, space.dscores + at);
+      of.add_to_delta(job, dropout, block, piece, space, space.weights + at, space.dscores + at);
+    });
+  } else {
+    to_columns(out, job.out_strides.row, block.n, value_width, 1, space.out_columns);
+    row_sums(space.dout_columns, space.out_columns, value_width, block.n_vectors(), space.delta);
+  }
 
   for_each_piece(job, block, [&](const Piece& piece) {
     if (next.is_known) fetch_ahead<T>(job, h, next, piece);
     const int64_t lanes = piece.begin * kLanes, n_vectors = piece.end - piece.begin;
     const int64_t n_queries = smaller(block.n, piece.end * kLanes) - lanes;
+    const int64_t at = at_once ? (piece.first - keys.begin) * kQueries : 0;
     const float* key_rows = key.first + piece.first * key.stride;
-    const float* value_rows = value.first + piece.first * value.stride;
-    float* weights = space.weights + lanes;
-    float* dscores = space.dscores + lanes;
-    multiply<Order::rows, Into::fresh>(key_rows, key.stride, space.query_columns + lanes, kQueries,
-                                       weights, kQueries, piece.n, n_vectors, width);
-    multiply<Order::rows, Into::fresh>(value_rows, value.stride, space.dout_columns + lanes,
-                                       kQueries, dscores, kQueries, piece.n, n_vectors,
-                                       value_width);
-    to_dscores(job, dropout, block, piece, space);
+    float* weights = space.weights + at;
+    float* dscores = space.dscores + at;
+    if (!at_once) score(piece, weights, dscores);
+    of.score_gradient(job, dropout, block, piece, space, weights, dscores);
+    weights += lanes, dscores += lanes;
     multiply<Order::rows, Into::accumulated>(
         weights, kQueries, space.dout_rows + lanes * value_stride, value_stride,
         gathered.value + piece.first * value_stride, value_stride, piece.n,

@@ -46,13 +46,22 @@ struct Piece {
   }
 };
 
+// Keys [begin, end): those that any query of the block sees.
+struct Keys {
+  int64_t begin, end;
+};
+
+GROUNDUP_INLINE Keys keys_of(const Attention& job, const QueryBlock& block) {
+  const int64_t last = block.position + block.n - 1, left = job.left < 0 ? last : job.left;
+  return {larger(0, block.position - left), smaller(job.n_keys, last + 1)};
+}
+
 template <class Body>
 void for_each_piece(const Attention& job, const QueryBlock& block, Body body) {
   constexpr int64_t unbounded = int64_t{1} << 30;  // fits the lanes of `sees`
   const int64_t position = block.position, last = position + block.n - 1;
   const int64_t left = job.left < 0 ? last : job.left;
-  const int64_t begin = larger(0, position - left);
-  const int64_t end = smaller(job.n_keys, last + 1);
+  const auto [begin, end] = keys_of(job, block);
   // All queries of the block see the keys in [all_begin, all_end).
   int64_t all_begin = smaller(larger(begin, last - left), end);
   int64_t all_end = smaller(position, end);

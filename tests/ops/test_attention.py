@@ -90,8 +90,33 @@ def test_any_lengths_and_window(n_queries, n_keys, left, right, **options):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("options", [{}, {"softcap": 5.0}, {"window_size": (16, 0)}], ids=str)
 def test_error_is_like_eagers(dtype, options):
-    tensors = problem(65, 65, dtype, width=32)
-    upstream = torch.randn(2, 4, 65, 32)
+    errors_like_eagers(problem(65, 65, dtype, width=32), **options)
+
+
+@pytest.mark.parametrize("n_queries", [2, 3, 4, 16])
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_short_sequences_are_as_near(n_queries, scale):
+    """One weight of nearly 1 hides eager's rounding, and shows every other."""
+    errors_like_eagers(problem(n_queries, n_queries, heads=12, key_heads=12, width=64), scale=scale)
+
+
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("n_queries", [1, 4])
+def test_the_gradient_passes_a_single_key_unrounded(n_queries, softcap):
+    query, key, value = problem(n_queries, 1, width=64)
+    upstream = torch.randn(2, 4, n_queries, 64)
+    options = {"softcap": softcap, "alignment": "upper_left"}
+    out, dquery, dkey, dvalue = with_gradients(
+        gu.causal_attention, (query, key, value), upstream, **options
+    )
+    assert torch.equal(out, value.expand_as(out))
+    assert dquery.count_nonzero() == dkey.count_nonzero() == 0
+    if n_queries == 1:
+        assert torch.equal(dvalue, upstream)
+
+
+def errors_like_eagers(tensors, **options):
+    dtype, upstream = tensors[0].dtype, torch.randn(tensors[0].shape)
     ours = with_gradients(gu.causal_attention, tensors, upstream, **options)
     eager = with_gradients(written_out, tensors, upstream, **options)
     double = tuple(t.detach().double().requires_grad_() for t in tensors)

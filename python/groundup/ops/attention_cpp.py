@@ -155,7 +155,9 @@ def attend_at(
     """
     dispatch.note(_OP, "cpp")
     numbers = _numbers(dropout_key, options)
-    if sizes[3] <= _FEW_QUERIES and dropout_key is None:
+    # Backward rebuilds the weights from these statistics, by the tiles' order of sums.
+    few = sizes[3] <= _FEW_QUERIES and not addresses[4]
+    if few and dropout_key is None:
         core.attention_decode_cpu(*addresses, is_bfloat16, sizes, steps, (), (), *numbers[:4])
     else:
         core.attention_forward_cpu(*addresses, is_bfloat16, sizes, steps, *numbers)
@@ -191,7 +193,7 @@ def differentiate_into(
     """Fill `gradients` of query, key and value, rows contiguous."""
     dquery, dkey, dvalue = gradients
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
-    out, dout, statistics = _with_rows(out), _with_rows(dout), statistics.contiguous()
+    out, dout, statistics = _with_rows(out), _with_rows(dout.resolve_neg()), statistics.contiguous()
     differentiate_at(
         (
             query.data_ptr() or gate.address("query", query),

@@ -134,7 +134,7 @@ def _backward(
     rows, out, dout, statistics = (
         _with_rows(qkv),
         _with_rows(out),
-        _with_rows(dout),
+        _with_rows(dout.resolve_neg()),
         statistics.contiguous(),
     )
     addresses, steps = _parts(rows)

@@ -124,7 +124,7 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dquery, dkey, dvalue), contiguous."""
     query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
-    out, dout, statistics = _with_rows(out), _with_rows(dout), statistics.contiguous()
+    out, dout, statistics = _with_rows(out), _with_rows(dout.resolve_neg()), statistics.contiguous()
     dquery, dkey, dvalue = (each.new_empty(each.shape) for each in (query, key, value))
     dquery[starts[0][-1] :].zero_()
     dkey[starts[1][-1] :].zero_()

@@ -108,7 +108,11 @@ def _backward(
     if class_stride != 1:
         input = input.contiguous()
         row_stride = n_classes
-    target, dloss, statistics = target.contiguous(), dloss.contiguous(), statistics.contiguous()
+    target, dloss, statistics = (
+        target.contiguous(),
+        dloss.resolve_neg().contiguous(),
+        statistics.contiguous(),
+    )
     weight_pointer = 0
     if weight is not None:
         weight = weight.to(torch.float32).contiguous()

@@ -41,6 +41,7 @@ def _forward(input: Tensor, is_tanh: bool) -> Tensor:
 
 def _backward(doutput: Tensor, input: Tensor, is_tanh: bool) -> Tensor:
     input, dinput = _like(input)
+    doutput = doutput.resolve_neg()
     if doutput.stride() != dinput.stride():
         doutput = torch.empty_like(dinput).copy_(doutput)
     core.gelu_backward_cpu(

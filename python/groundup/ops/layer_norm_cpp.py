@@ -120,13 +120,13 @@ def differentiate(
     dsum  is added to that of input, whose shape and dtype it has
     """
     rows, stride = _rows(input, n_columns)
-    drows, dstride = _rows(doutput, n_columns)
+    drows, dstride = _rows(doutput.resolve_neg(), n_columns)
     statistics = statistics.contiguous()
     dinput = _contiguous_like(input) if wanted[0] else input.new_empty((0,))
     dweight = _empty_sum(wanted[1], weight, input, n_columns)
     dbias = _empty_sum(wanted[2], bias, input, n_columns)
     factor = _float32(weight)
-    added, added_stride = (None, 0) if dsum is None else _rows(dsum, n_columns)
+    added, added_stride = (None, 0) if dsum is None else _rows(dsum.resolve_neg(), n_columns)
     core.layer_norm_backward_cpu(
         _pointer("input", rows),
         input.dtype is torch.bfloat16,

@@ -129,7 +129,7 @@ def _backward(
     """Gradients of input, weight (laid out as weight is) and bias; None where not wanted."""
     n_out, n_in, out_stride, in_stride = _sides(weight, transposed)
     n_rows = input.numel() // n_in
-    dpreactivation = None
+    doutput, dpreactivation = doutput.resolve_neg(), None
     if preactivation is not None:
         doutput, preactivation = doutput.contiguous(), preactivation.contiguous()
         dpreactivation = torch.empty_like(doutput)

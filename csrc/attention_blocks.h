@@ -91,8 +91,8 @@ const T* row_of(const void* base, const Strides& strides, int64_t h, int64_t row
 // The head that a thread comes to next, in all likelihood: tasks are handed out in order. Only
 // where heads are one block each; a longer one has work enough to hide its own rows behind.
 struct NextHead {
-  Attention job;  // its entry
-  int64_t head;
+  Attention job{};  // its entry
+  int64_t head = 0;
   bool is_known;
 
   NextHead(const Attention& all, int64_t task, int64_t n_tasks)

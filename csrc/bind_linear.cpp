@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -23,9 +24,14 @@ namespace {
 using Address = std::uintptr_t;
 using Size = std::int64_t;
 
-// Scratch for packed matrices: a few megabytes, of which one is kept when it is given back. Fresh
-// memory of that size costs a fault for every page, which is a tenth of a small product. An atomic
-// and no lock: a child forked while another thread holds a lock would wait for ever.
+// What scratch is for. A block of each is kept when it is given back: fresh memory of a few
+// megabytes costs a fault for every page, which is a tenth of a small product. Packed matrices
+// never take more than that; a gradient may, and is kept only up to 12 MiB.
+enum class For { packed, gradient };
+constexpr std::size_t kMostKept = std::size_t{3} << 20;  // floats
+
+// An atomic and no lock: a child forked while another thread holds a lock would wait for ever.
+template <For kFor>
 class Space {
  public:
   explicit Space(std::size_t n_floats) : block_(spare().exchange(nullptr)) {
@@ -33,7 +39,10 @@ class Space {
     block_.reset();
     block_ = std::make_unique<Block>(n_floats);
   }
-  ~Space() { delete spare().exchange(block_.release()); }
+  ~Space() {
+    if (kFor == For::packed || block_->n_floats <= kMostKept)
+      block_.reset(spare().exchange(block_.release()));
+  }
   Space(const Space&) = delete;
   Space& operator=(const Space&) = delete;
   float* begin() const { return block_->begin; }
@@ -68,7 +77,7 @@ int threads_for(const Matmul& job) {
 void run(Matmul job) {
   if (job.m == 0 || job.n == 0) return;
   job.n_threads = threads_for(job);
-  const Space space(static_cast<std::size_t>(matmul_space(job)));
+  const Space<For::packed> space(static_cast<std::size_t>(matmul_space(job)));
   job.space = space.begin();
   advise_huge_pages(job.c, static_cast<std::size_t>(job.m * job.n) * sizeof(float));
   GROUNDUP_CALL(matmul_cpu, job);
@@ -111,26 +120,33 @@ void linear_forward(Address input, Size input_row_stride, Size input_column_stri
   run(job);
 }
 
+// The gradient of the preactivation is scratch where dpreactivation is 0.
 void linear_backward(Address doutput, Size doutput_row_stride, Size doutput_column_stride,
                      Address input, Size input_row_stride, Size input_column_stride, Address weight,
                      Size weight_row_stride, Size weight_column_stride, Size n_rows, Size n_in,
                      Size n_out, int activation, Address preactivation, Address dpreactivation,
                      Address dinput, Address dweight, bool dweight_is_transposed, Address dbias) {
   check(n_rows, n_in, n_out, activation);
-  if (activation != 0 && n_rows * n_out != 0 && (!preactivation || !dpreactivation))
-    throw py::value_error(
-        "activation: expected preactivation and memory for its gradient, got address 0");
+  if (activation != 0 && n_rows * n_out != 0 && !preactivation)
+    throw py::value_error("activation: expected preactivation, got address 0");
   py::gil_scoped_release release;
   Matrix dy = matrix(doutput, doutput_row_stride, doutput_column_stride);
+  std::optional<Space<For::gradient>> space;
   if (activation != 0) {
+    float* gradient = reinterpret_cast<float*>(dpreactivation);
+    if (!gradient) {
+      const auto n_floats = static_cast<std::size_t>(n_rows * n_out);
+      gradient = space.emplace(n_floats).begin();
+      advise_huge_pages(gradient, n_floats * sizeof(float));
+    }
     Gelu gelu{};
     gelu.input = reinterpret_cast<const void*>(preactivation);
     gelu.is_tanh = static_cast<Activation>(activation) == Activation::gelu_tanh;
     gelu.n = n_rows * n_out;
     gelu.doutput = reinterpret_cast<const void*>(doutput);
-    gelu.output = reinterpret_cast<void*>(dpreactivation);
+    gelu.output = gradient;
     GROUNDUP_CALL(gelu_backward_cpu, gelu);
-    dy = matrix(dpreactivation, n_out, 1);
+    dy = {gradient, n_out, 1};
   }
   if (dinput) {
     Matmul job{};

@@ -127,7 +127,10 @@ void round() {
   counts.add_texts(texts, pattern, 1 + below(3), never);
   counts.add_chunk(bytes(garbage), garbage.size(), 1 + below(5));
   std::vector<Merge> merges;
-  TrainingRules rules{below(300), ties, below(3)};
+  TrainingRules rules;
+  rules.n_merges = below(300);
+  rules.ties = ties;
+  rules.min_frequency = below(3);
   if (below(2)) rules.max_token_bytes = 1 + below(8);
   if (below(2)) {  // on code points, of which some stay bytes
     rules.alphabet.emplace();

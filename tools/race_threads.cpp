@@ -96,8 +96,10 @@ void share_an_encoder(std::mt19937_64& random) {
           "threads counted otherwise than one");
   std::vector<Merge> merges, merges_alone;
   std::uint64_t n_steps;
-  train(counts.list(), {60}, never, &merges, &n_steps);
-  train(alone.list(), {60}, never, &merges_alone, &n_steps);
+  TrainingRules rules;
+  rules.n_merges = 60;
+  train(counts.list(), rules, never, &merges, &n_steps);
+  train(alone.list(), rules, never, &merges_alone, &n_steps);
   require(merges.size() == merges_alone.size(), "threads trained otherwise than one");
 
   std::vector<std::string> tokens;

@@ -212,8 +212,8 @@ def gelu_backward_cpu(
 #   bias             (n_out,) or 0
 #   output           (n_rows, n_out), rows side by side, as are preactivation and all gradients
 #   preactivation    what the activation was taken of; 0 in forward if it is not wanted
-#   dpreactivation   memory for (n_rows, n_out) where there is an activation; doutput then has its
-#                    rows side by side, whatever its strides say
+#   dpreactivation   memory for (n_rows, n_out) where there is an activation, 0 for scratch; doutput
+#                    then has its rows side by side, whatever its strides say
 #   dinput, dweight  0 if not wanted; dweight is (n_out, n_in), or transposed
 #   dbias            (n_out,), comes with dweight alone; 0 if not wanted
 def linear_forward_cpu(

@@ -104,5 +104,5 @@ def test_wrong_codes_and_sizes_are_refused():
         core.linear_forward_cpu(0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 3, 0, 0)
     with pytest.raises(ValueError, match="expected sizes of at least 0, got n_rows -1"):
         core.linear_forward_cpu(0, 1, 1, 0, 1, 1, 0, -1, 1, 1, 0, 0, 0)
-    with pytest.raises(ValueError, match="activation: expected preactivation and memory"):
+    with pytest.raises(ValueError, match="activation: expected preactivation, got address 0"):
         core.linear_backward_cpu(0, 1, 1, 0, 1, 1, 0, 1, 1, 2, 1, 1, 1, 0, 0, 0, 0, False, 0)

@@ -132,7 +132,9 @@ def _backward(
     doutput, dpreactivation = doutput.resolve_neg(), None
     if preactivation is not None:
         doutput, preactivation = doutput.contiguous(), preactivation.contiguous()
-        dpreactivation = torch.empty_like(doutput)
+        # Asked for only where it serves more than the products: the kernel has its own scratch.
+        if wanted[2] and not wanted[1]:
+            dpreactivation = torch.empty_like(doutput)
     dy, dy_row_stride, dy_column_stride = _rows(doutput, n_out)
     x, row_stride, column_stride = _rows(input, n_in)
     wants_input, wants_weight, wants_bias = wanted

@@ -253,6 +253,30 @@ def linear_backward_cpu(
     dbias: int,
 ) -> None: ...
 
+# Backward of two layers with a gelu between them: strides of rows and columns of doutput, input,
+# weight_1 (n_hidden, n_in) and weight_2 (n_out, n_hidden); the rest as linear's.
+def mlp_backward_cpu(
+    doutput: int,
+    input: int,
+    weight_1: int,
+    weight_2: int,
+    strides: Sequence[int],
+    n_rows: int,
+    n_in: int,
+    n_hidden: int,
+    n_out: int,
+    activation: int,
+    preactivation: int,
+    activated: int,
+    dinput: int,
+    dweight_1: int,
+    dweight_1_is_transposed: bool,
+    dbias_1: int,
+    dweight_2: int,
+    dweight_2_is_transposed: bool,
+    dbias_2: int,
+) -> None: ...
+
 # layer_norm: dtype 0 float32, 1 bfloat16; strides count elements; output and dinput contiguous.
 #   weight, bias     float32 (n_columns,), or 0
 #   statistics       float32 (n_rows, 2): mean, 1 / sqrt(variance + eps)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from groundup.ops.gelu import gelu as gelu
     from groundup.ops.layer_norm import layer_norm as layer_norm
     from groundup.ops.linear import linear as linear
+    from groundup.ops.mlp import mlp as mlp
     from groundup.ops.scaled_dot_product_attention import (
         scaled_dot_product_attention as scaled_dot_product_attention,
     )
@@ -39,6 +40,7 @@ _OPS = (
     "gelu",
     "layer_norm",
     "linear",
+    "mlp",
     "scaled_dot_product_attention",
     "use",
 )

@@ -1,11 +1,14 @@
 """The model is GPT-2: its sizes, its start, its gradients, and the same function as plain torch."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+import groundup as gu
 from groundup.models import GPT, EagerGPT, GPTConfig
+from groundup.ops import native
 
 SMALL = GPTConfig(vocab_size=97, n_positions=24, n_embd=32, n_layer=2, n_head=4)
 
@@ -117,3 +120,63 @@ def test_wrong_ids_are_told(ids, error, message):
 def test_impossible_sizes_are_told(sizes, message):
     with pytest.raises(ValueError, match=message):
         GPTConfig(**sizes)
+
+
+def _hooked(module, seen):
+    module.register_forward_hook(lambda *_: seen.append("forward"))
+
+
+def _prehooked(module, seen):
+    module.register_forward_pre_hook(lambda *_: seen.append("before"))
+
+
+def _watched_backward(module, seen):
+    module.register_full_backward_hook(lambda *_: seen.append("backward"))
+
+
+def _forward_replaced(module, seen):
+    original = module.forward
+
+    def forward(*args):
+        seen.append("instead")
+        return original(*args)
+
+    module.forward = forward
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # the embedding's, of ids
+@pytest.mark.parametrize(
+    "attach", [_hooked, _prehooked, _watched_backward, _forward_replaced], ids=lambda f: f.__name__
+)
+def test_what_is_attached_to_any_module_runs_and_changes_nothing(attach):
+    config = GPTConfig(vocab_size=97, n_positions=24, n_embd=64, n_layer=1, n_head=4)
+    with gu.use("linear=cpp") if native.missing is None else nullcontext():
+        expected = _model(config).loss(_ids(), _ids(seed=2))
+        expected.backward()
+        for name, _ in _model(config).named_modules():
+            if not name or name in ("transformer.h", "transformer.wpe"):
+                continue  # called by nobody: GPT.loss is a method, the other two hold their parts
+            model, seen = _model(config), []
+            attach(model.get_submodule(name), seen)
+            loss = model.loss(_ids(), _ids(seed=2))
+            loss.backward()
+            assert len(seen) == 1, name
+            assert torch.equal(loss, expected), name
+
+
+def test_an_adapter_in_a_layers_place_is_called():
+    class Doubled(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+            self.weight, self.bias = inner.weight, inner.bias
+
+        def forward(self, x, activation=None):
+            return 2 * self.inner(x, activation)
+
+    for name in ("c_fc", "c_proj"):
+        model = _model()
+        plain = model(_ids())
+        mlp = model.transformer.h[0].mlp
+        setattr(mlp, name, Doubled(getattr(mlp, name)))
+        assert not torch.allclose(model(_ids()), plain)

@@ -11,6 +11,7 @@ from groundup.ops.dispatch import use
 from groundup.ops.gelu import gelu
 from groundup.ops.layer_norm import layer_norm
 from groundup.ops.linear import linear
+from groundup.ops.mlp import mlp
 from groundup.ops.scaled_dot_product_attention import scaled_dot_product_attention
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "gelu",
     "layer_norm",
     "linear",
+    "mlp",
     "scaled_dot_product_attention",
     "use",
 ]

@@ -43,9 +43,9 @@ def linear(
         and native.missing is None
         and (activation is None or activation in _APPROXIMATE)
         and gate.admits_float32(input, weight, bias)
-        and _fits(input, weight, bias, transposed)
+        and fits(input, weight, bias, transposed)
         and not torch._C._is_any_autocast_enabled()
-        and (forced or pays(input, weight))
+        and (forced or pays(_n_rows(input), weight))
     ):
         return record(input, weight, bias, ACTIVATIONS[activation], transposed)
     gate.expect_tensors(_NAMES, input, weight, bias)
@@ -66,7 +66,9 @@ def linear(
         if reason is None:
             plain = gate.admit("linear", _NAMES, input, weight, bias)
             # Modes that watch torch's products, such as those that count them, see torch's.
-            if forced or (pays(input, weight) and (plain or torch.compiler.is_compiling())):
+            if forced or (
+                pays(_n_rows(input), weight) and (plain or torch.compiler.is_compiling())
+            ):
                 return linear_cpp(input, weight, bias, ACTIVATIONS[activation], plain)
             return _torch(input, weight, bias, activation)
         if forced:
@@ -76,7 +78,11 @@ def linear(
     return _torch(input, weight, bias, activation)
 
 
-def _fits(input: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) -> bool:
+def _n_rows(input: Tensor) -> int:
+    return input.numel() // input.shape[-1]
+
+
+def fits(input: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) -> bool:
     """Whether _check and _why_not_cpp find nothing wrong with the shapes."""
     if weight.dim() != 2 or not input.dim():
         return False

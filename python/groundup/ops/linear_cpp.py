@@ -18,13 +18,12 @@ _LEAST_WIDTH = 32
 _LEAST_WORK = 1 << 23
 
 
-def pays(input: Tensor, weight: Tensor) -> bool:
+def pays(n_rows: int, weight: Tensor) -> bool:
     """Whether the product, with either layout of weight, is of a size at which the kernel is faster
     than torch."""
     n_out, n_in = weight.shape
     if n_in < _LEAST_WIDTH or n_out < _LEAST_WIDTH:
         return False
-    n_rows = input.numel() // input.shape[-1]
     return n_rows >= _LEAST_ROWS and n_rows * n_in * n_out >= _LEAST_WORK
 
 
@@ -50,14 +49,14 @@ def record(
         weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
     ):
         return _record(input, weight, bias, (activation, transposed))  # type: ignore[no-any-return]
-    return _forward(input, weight, bias, activation, False, transposed)[0]
+    return forward(input, weight, bias, activation, False, transposed)[0]
 
 
 # In a training step code and objects are out of the near caches each time they are met: a view
 # costs as much as the arithmetic on sizes and strides that makes it superfluous, ten times over.
 
 
-def _rows(tensor: Tensor, n_columns: int) -> tuple[Tensor, int, int]:
+def rows(tensor: Tensor, n_columns: int) -> tuple[Tensor, int, int]:
     """(what holds the values as rows of n_columns, the strides of its rows and columns)."""
     if tensor.is_contiguous():
         return tensor, n_columns, 1
@@ -67,7 +66,7 @@ def _rows(tensor: Tensor, n_columns: int) -> tuple[Tensor, int, int]:
     return tensor, row_stride, column_stride
 
 
-def _sides(weight: Tensor, transposed: bool) -> tuple[int, int, int, int]:
+def sides(weight: Tensor, transposed: bool) -> tuple[int, int, int, int]:
     """(out, in, the stride of each)."""
     (n_out, n_in), (out_stride, in_stride) = weight.shape, weight.stride()
     if transposed:
@@ -75,12 +74,18 @@ def _sides(weight: Tensor, transposed: bool) -> tuple[int, int, int, int]:
     return n_out, n_in, out_stride, in_stride
 
 
-def _empty(like: Tensor, shape: tuple[int, ...], n_elements: int) -> Tensor:
-    empty = like.new_empty(shape)
-    return empty_large(empty) if n_elements >= LARGE_BYTES // 4 else empty
+def lies_transposed(out_stride: int, in_stride: int) -> bool:
+    """Whether the gradient is laid out (in, out), as weight is, to be added to it in one pass."""
+    return out_stride == 1 and in_stride != 1
 
 
-def _forward(
+def empty(like: Tensor, shape: tuple[int, ...], n_elements: int) -> Tensor:
+    """float32 memory to be filled; n_elements is what the shape comes to."""
+    fresh = like.new_empty(shape)
+    return empty_large(fresh) if n_elements >= LARGE_BYTES // 4 else fresh
+
+
+def forward(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -90,17 +95,17 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None]:
     """(output, what the activation was taken of: None unless there is one and it is kept)"""
     dispatch.note("linear", "cpp")
-    n_out, n_in, out_stride, in_stride = _sides(weight, transposed)
+    n_out, n_in, out_stride, in_stride = sides(weight, transposed)
     n_rows = input.numel() // n_in
-    output = _empty(input, (*input.shape[:-1], n_out), n_rows * n_out)
+    output = empty(input, (*input.shape[:-1], n_out), n_rows * n_out)
     preactivation = torch.empty_like(output) if keep and activation else None
-    rows, row_stride, column_stride = _rows(input, n_in)
+    x, row_stride, column_stride = rows(input, n_in)
     bias_pointer = 0
     if bias is not None:
         bias = bias.contiguous()
         bias_pointer = bias.data_ptr() or gate.address("bias", bias)
     core.linear_forward_cpu(
-        rows.data_ptr() or gate.address("input", rows),
+        x.data_ptr() or gate.address("input", x),
         row_stride,
         column_stride,
         weight.data_ptr() or gate.address("weight", weight),
@@ -127,7 +132,7 @@ def _backward(
     transposed: bool = False,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of input, weight (laid out as weight is) and bias; None where not wanted."""
-    n_out, n_in, out_stride, in_stride = _sides(weight, transposed)
+    n_out, n_in, out_stride, in_stride = sides(weight, transposed)
     n_rows = input.numel() // n_in
     doutput, dpreactivation = doutput.resolve_neg(), None
     if preactivation is not None:
@@ -135,15 +140,14 @@ def _backward(
         # Asked for only where it serves more than the products: the kernel has its own scratch.
         if wanted[2] and not wanted[1]:
             dpreactivation = torch.empty_like(doutput)
-    dy, dy_row_stride, dy_column_stride = _rows(doutput, n_out)
-    x, row_stride, column_stride = _rows(input, n_in)
+    dy, dy_row_stride, dy_column_stride = rows(doutput, n_out)
+    x, row_stride, column_stride = rows(input, n_in)
     wants_input, wants_weight, wants_bias = wanted
-    dinput = _empty(input, input.shape, n_rows * n_in) if wants_input else None
+    dinput = empty(input, input.shape, n_rows * n_in) if wants_input else None
     dweight = dbias = None
-    # The gradient lies (in, out) where weight does, to be added to it in one pass.
-    by_columns = out_stride == 1 and in_stride != 1
+    by_columns = lies_transposed(out_stride, in_stride)
     if wants_weight:
-        dweight = _empty(weight, (n_in, n_out) if by_columns else (n_out, n_in), n_in * n_out)
+        dweight = empty(weight, (n_in, n_out) if by_columns else (n_out, n_in), n_in * n_out)
         if wants_bias:
             dbias = weight.new_empty(n_out)
     core.linear_backward_cpu(
@@ -174,11 +178,6 @@ def _backward(
     return dinput, dweight, dbias
 
 
-def _is_transposed(weight: Tensor) -> bool:
-    """Whether the gradient is laid out (in, out), as weight is, to be added to it in one pass."""
-    return weight.stride(0) == 1 and weight.stride(1) != 1
-
-
 class _Linear(torch.autograd.Function):
     # What is not differentiated comes in one tuple: autograd looks at every argument by itself.
     @staticmethod
@@ -186,7 +185,7 @@ class _Linear(torch.autograd.Function):
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, rest: tuple[int, bool]
     ) -> Tensor:
         activation, transposed = ctx.rest = rest
-        output, preactivation = _forward(input, weight, bias, activation, True, transposed)
+        output, preactivation = forward(input, weight, bias, activation, True, transposed)
         ctx.save_for_backward(input, weight, preactivation)
         return output
 
@@ -252,7 +251,7 @@ def _operator(
         raise ValueError(
             f"groundup::linear: expected bias ({weight.shape[0]},), got {tuple(bias.shape)}"
         )
-    output, preactivation = _forward(input, weight, bias, activation, True)
+    output, preactivation = forward(input, weight, bias, activation, True)
     return output, input.new_empty(0) if preactivation is None else preactivation
 
 
@@ -299,7 +298,7 @@ def _backward_fake(
     if wanted[0]:
         dinput = input.new_empty(input.shape)
     if wanted[1]:
-        transposed = _is_transposed(weight)
+        transposed = lies_transposed(*weight.stride())
         dweight = (
             weight.new_empty((n_in, n_out)).t() if transposed else weight.new_empty((n_out, n_in))
         )

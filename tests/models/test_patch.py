@@ -10,6 +10,7 @@ import torch
 from compare import assert_error_like_eager
 from models.nanogpt import NanoGPT, NewGELU, SelfAttention
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 import groundup as gu
@@ -216,11 +217,34 @@ class _Rotating(_Odd):
         nn.init.zeros_(self.c_proj.bias)
 
 
-@pytest.mark.parametrize("kind", [_Odd, _Adapted, _Windowed, _Rotating, QuickGELU])
+class _Tempered(SelfAttention):
+    """Its temperature is 1 when it is tried, and may be another later."""
+
+    temperature = 1.0
+
+    def __init__(self):
+        super().__init__(8, 2, 32, 0.0, False)
+
+    def forward(self, x):
+        return super().forward(x) * self.temperature
+
+
+@pytest.mark.parametrize("kind", [_Odd, _Adapted, _Windowed, _Rotating, _Tempered, QuickGELU])
 def test_what_only_looks_alike_is_left_alone(kind):
     model = nn.Sequential(kind(), nn.LayerNorm(8))
     gu.patch(model)
     assert type(model[0]) is kind
+
+
+def test_a_module_parametrized_since_is_given_back_too():
+    model = nn.Sequential(nn.LayerNorm(8))
+    done = gu.patch(model)
+    parametrize.register_parametrization(model[0], "weight", nn.Identity())
+    done.undo()
+    x = torch.randn(2, 8)
+    torch.testing.assert_close(model(x), nn.functional.layer_norm(x, (8,)))
+    parametrize.remove_parametrizations(model[0], "weight")
+    assert type(model[0]) is nn.LayerNorm
 
 
 def test_attention_that_is_not_plain_is_named(capsys):

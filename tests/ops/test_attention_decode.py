@@ -1,6 +1,8 @@
 """decode_attention is causal_attention's last rows; its forms agree, and what lies outside a
 sequence is never seen. What the kernel makes of it: tests/native/test_attention_decode.py."""
 
+import contextlib
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -174,3 +176,16 @@ def test_bad_tensors_raise_a_sentence():
     ):
         with pytest.raises(kind, match=message):
             gu.decode_attention(*tensors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", [None, "torch"])
+def test_lengths_outside_of_the_cache_are_refused_wherever_it_runs(form, dtype):
+    query, cache = torch.randn(2, 3, 1, 8, dtype=dtype), torch.randn(2, 3, 9, 8, dtype=dtype)
+    with gu.use(f"decode_attention={form}") if form else contextlib.nullcontext():
+        for lengths in ([3, 10], [3, -4]):
+            with pytest.raises(ValueError, match="lengths: expected up to the cache's 9 keys, got"):
+                gu.decode_attention(query, cache, cache, torch.tensor(lengths))
+        spans = torch.tensor([3, 3]), torch.tensor([0, 5])
+        with pytest.raises(ValueError, match="expected within the 3 keys of sequence 1, got 5"):
+            gu.decode_attention(query, cache, cache, spans[0], cache_leftpad=spans[1])

@@ -340,6 +340,19 @@ def test_what_the_kernel_cannot_take_goes_to_torch_or_raises_where_it_is_forced(
     assert all((param < 0).all() for param in params)
 
 
+@pytest.mark.parametrize("forced", [None, "cpp", "reference"])
+def test_an_expanded_gradient_is_not_clipped_and_nothing_was_stepped(forced):
+    p = torch.nn.Parameter(torch.zeros(4))
+    p.grad = torch.ones(1).expand(4)
+    optimizer = gu.optim.AdamW([p], max_grad_norm=0.5)
+    with (
+        gu.use(f"adamw={forced}") if forced else contextlib.nullcontext(),
+        pytest.raises((RuntimeError, ValueError), match=r"memory|expanded"),
+    ):
+        optimizer.step()
+    assert p.count_nonzero() == 0
+
+
 @pytest.mark.parametrize("option", ["capturable", "differentiable"])
 def test_options_of_graphs_run_on_torch(option):
     params = parameters()

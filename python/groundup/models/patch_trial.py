@@ -47,6 +47,8 @@ def is_causal_attention(module: Any) -> bool:
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     if width is None or any(each.is_meta for each in held.values()) or not _drops_plainly(module):
         return False
+    if _reads_numbers(module, width // module.n_head):
+        return False
     generator = torch.Generator().manual_seed(0)
     tensors = {name: each.float() for name, each in held.items() if each.is_floating_point()}
     for name, parameter in module.named_parameters():
@@ -82,6 +84,14 @@ def _drops_plainly(module: Any) -> bool:
     dropout = module.attn_dropout
     hooks = dropout._forward_hooks or dropout._forward_pre_hooks or dropout._backward_hooks
     return type(dropout) in (nn.Dropout, nn.Identity) and not hooks
+
+
+def _reads_numbers(module: nn.Module, head_width: int) -> bool:
+    """Whether forward reads a number that a trial shows at its present value alone, such as a
+    temperature. The scale of the scores and dropout's p are known."""
+    names = set(type(module).forward.__code__.co_names) - {"dropout"}
+    numbers = [getattr(module, name, None) for name in names]
+    return any(type(each) is float and each != head_width**-0.5 for each in numbers)
 
 
 def _longest(module: nn.Module) -> int:

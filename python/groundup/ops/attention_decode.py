@@ -96,6 +96,11 @@ def decode_attention(
     if name == "cpp" and plain:
         begin, end = _spans(key_cache, lengths, cache_leftpad)
         return _cpp(query, key_cache, value_cache, begin, end, options)
+    if not torch.compiler.is_compiling() and all(
+        span is None or isinstance(span, int) or (span.is_cpu and gate.is_untouched(span))
+        for span in (lengths, cache_leftpad)
+    ):
+        _spans(key_cache, lengths, cache_leftpad)  # raises for what lies outside of the cache
     if not isinstance(lengths, Tensor):
         n_keys = key_cache.shape[2] if lengths is None else lengths
         lengths = torch.full((query.shape[0],), n_keys, dtype=torch.int64, device=query.device)

@@ -43,7 +43,7 @@ def step(optimizer: Any) -> None:
     max_grad_norm = optimizer.max_grad_norm or 0.0
     write_grads = max_grad_norm > 0.0 and not optimizer.zero_grad_after_step
     if write_grads:
-        table.refuse_shared_gradients()
+        table.refuse_shared_gradients(copied)
     numbers = numbers_of(groups)
 
     dispatch.note("adamw", "cpp")

@@ -39,7 +39,7 @@ def step(optimizer: Any) -> None:
     max_grad_norm = optimizer.max_grad_norm
     write_grads = max_grad_norm is not None and not optimizer.zero_grad_after_step
     if write_grads:
-        table.refuse_shared_gradients()
+        table.refuse_shared_gradients(copied)
 
     dispatch.note("adamw", "reference")
     grads = [_array(grad) for grad in tensors]

@@ -159,8 +159,10 @@ class Table:
         if (self.pointers[_GRAD][self.sizes > 0] == 0).any():
             raise Unfit("a gradient has no memory behind it")
 
-    def refuse_shared_gradients(self) -> None:
-        """Unfit where clipping would scale one gradient in two parameters' place."""
+    def refuse_shared_gradients(self, copied: list[tuple[Tensor, Tensor]]) -> None:
+        """Unfit where clipping would scale one number in two places."""
+        if any(0 in gradient.stride() for gradient, _ in copied):
+            raise Unfit("a gradient is expanded: clipping cannot write what shares an address")
         addresses = self.pointers[_GRAD][self.sizes > 0]
         if np.unique(addresses).size < addresses.size:
             raise Unfit("two parameters share a gradient, and clipping would scale it in one place")

@@ -7,11 +7,14 @@ warm     by one that has encoded these before
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.cases import Setup, Unavailable
 from benchmarks.corpora import Corpus
@@ -66,23 +69,52 @@ class Inputs:
     vocabulary: Vocabulary
     before: Corpus
     texts: Corpus
+    # By contender: the documents whose ids are not groundup's.
+    differing: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def expected(self) -> list[int]:
+        """A checksum of groundup's ids of each document."""
+        return checksums(ours(self.vocabulary)(self.texts))
+
+    def require_agreement(self, name: str, sums: list[int]) -> None:
+        """Notes how many documents differ. Raises Unavailable where it is more than a hundredth."""
+        if len(sums) != len(self.expected):
+            raise Unavailable(f"gave ids of {len(sums)} documents instead of {len(self.expected)}")
+        n = sum(a != b for a, b in zip(sums, self.expected, strict=True))
+        if n * 100 > len(sums):
+            raise Unavailable(f"gave other ids than groundup for {n} of {len(sums)} documents")
+        if n > 0:
+            self.differing[name] = n
 
     @property
     def n_bytes(self) -> int:
         return self.texts.n_bytes
 
     def found(self) -> Mapping[str, int | str]:
-        return self.texts.described
+        others = {
+            f"documents that {name} encodes otherwise": n for name, n in self.differing.items()
+        }
+        return {**self.texts.described, **others}
+
+
+def checksums(encoded: Any) -> list[int]:
+    """Of each document's ids, as a list, an array or the bytes of one."""
+    return [
+        zlib.crc32(ids if isinstance(ids, bytes) else np.asarray(ids, dtype="<u4").tobytes())
+        for ids in encoded
+    ]
 
 
 Encode = Callable[[Corpus], Any]
 
 
-def in_state(state: str, make: Callable[[Vocabulary], Encode]) -> Setup:
-    """Encodes by what `make` makes of a vocabulary, in one of STATES."""
+def in_state(name: str, state: str, make: Callable[[Vocabulary], Encode]) -> Setup:
+    """Encodes by what `make` makes of a vocabulary, in one of STATES; its ids are checked first."""
 
     def setup(given: Inputs) -> Contender:
         encoder = [make(given.vocabulary)]
+        given.require_agreement(name, checksums(encoder[0](given.texts)))
 
         def prepare() -> None:
             encoder[0] = make(given.vocabulary)
@@ -90,7 +122,6 @@ def in_state(state: str, make: Callable[[Vocabulary], Encode]) -> Setup:
                 encoder[0](given.before)
 
         if state == "warm":
-            encoder[0](given.texts)
             return Contender(lambda: encoder[0](given.texts))
         return Contender(lambda: encoder[0](given.texts), prepare)
 
@@ -161,7 +192,7 @@ def fastokens(vocabulary: Vocabulary) -> Encode:
     else:
         encoder = tokenizer.from_file(str(vocabulary.hugging_face))
     encode = encoder.encode_batch_flat
-    return lambda corpus: [encode([text]) for text in corpus.texts]
+    return lambda corpus: [encode([text])[0] for text in corpus.texts]
 
 
 def kitoken(vocabulary: Vocabulary) -> Encode:
@@ -177,7 +208,7 @@ def elsewhere(state: str, many: bool = False) -> Setup:
 
     def setup(given: Inputs) -> Contender:
         if VARIABLE not in os.environ:
-            raise Unavailable("no other interpreter was named: groundup bench bpe --peer-python")
+            raise Unavailable("no other interpreter was named: groundup bench encode --peer-python")
         folder = given.vocabulary.folder
 
         def listed(corpus: Corpus) -> str:
@@ -192,8 +223,8 @@ def elsewhere(state: str, many: bool = False) -> Setup:
             fresh=state != "warm",
             many=many,
         )
+        given.require_agreement("the other interpreter", json.loads(worker.tell("check")))
         if state == "warm":
-            worker.tell("run")
             return Contender(lambda: worker.tell("run"))
         return Contender(lambda: worker.tell("run"), lambda: worker.tell("prepare"))
 

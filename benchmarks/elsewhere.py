@@ -1,6 +1,6 @@
 """A contender in another interpreter, for a peer that cannot be installed beside the others.
 
-`groundup bench bpe --peer-python PATH` names it (GROUNDUP_PEER_PYTHON). This file is also what
+`groundup bench encode --peer-python PATH` names it (GROUNDUP_PEER_PYTHON). This file is also what
 runs there: it imports nothing of groundup, answers each line on stdin with one on stdout, and so
 takes its turns in the same rounds as everyone else. A turn's message costs some 50 microseconds.
 """
@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import zlib
+from array import array
 from typing import Any
 
 VARIABLE = "GROUNDUP_PEER_PYTHON"
@@ -70,15 +72,20 @@ class _Encodes:
         return "ready"
 
     def run(self) -> str:
-        return str(self._encode(self._texts))
+        return str(sum(map(len, self._encode(self._texts))))
 
-    def _encode(self, texts: list[str]) -> int:
+    def check(self) -> str:
+        """A checksum of each document's ids, as bpe_encoding.checksums has it."""
+        encoded = self._encode(self._texts)
+        return json.dumps([zlib.crc32(array("I", ids).tobytes()) for ids in encoded])
+
+    def _encode(self, texts: list[str]) -> list[Any]:
         if self._many:
             encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         else:
             encoded = [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
         arrays = hasattr(encoded[0], "ids_array") if encoded else False
-        return sum(len(each.ids_array if arrays else each.ids) for each in encoded)
+        return [each.ids_array if arrays else each.ids for each in encoded]
 
 
 def _documents(path: str) -> list[str]:
@@ -91,7 +98,8 @@ def main() -> None:
     work = _Encodes(**json.loads(sys.argv[1]))
     print(work.version, flush=True)
     for line in sys.stdin:
-        print(work.prepare() if line.strip() == "prepare" else work.run(), flush=True)
+        answer = {"prepare": work.prepare, "check": work.check, "run": work.run}[line.strip()]
+        print(answer(), flush=True)
 
 
 if __name__ == "__main__":

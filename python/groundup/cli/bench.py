@@ -37,7 +37,7 @@ def bench(
         rounds: how often each contender is timed, at least 7.
         slow: the cases that take minutes too.
         peer_python: an interpreter whose packages are measured as well, where an op has peers that
-            cannot be installed beside the others (bpe: tokenizers 1.0).
+            cannot be installed beside the others (encode: tokenizers 1.0).
         names: name the ops that have a benchmark, and stop.
         as_json: print the records, one line an op, instead of tables.
     """

@@ -39,6 +39,8 @@ class BatchEncoder {
   void begin() noexcept { n_missing_ = n_gaps_ = bytes_in_gaps_ = 0; }
   void encode(const Batch& batch, std::size_t expected, IdBuffer* ids);
   void finish(IdBuffer* ids);
+  // Of the text so far, what has no ids yet.
+  std::size_t bytes_in_gaps() const noexcept { return bytes_in_gaps_; }
 
  private:
   static constexpr std::size_t kBlock = 128;   // chunks whose cache lines are asked for together

@@ -75,7 +75,8 @@ void Encoder::encode(const std::uint8_t* text, std::size_t n, IdBuffer* ids) con
   batches.begin();
   for_each_batch(pattern_, text, n,
                  [&](std::size_t at, const std::size_t* ends, std::size_t found) {
-                   const std::size_t rest = ids_of_rest(at, n, ids->size() - n_before);
+                   const std::size_t known = at - batches.bytes_in_gaps();
+                   const std::size_t rest = ids_of_rest(known, n, ids->size() - n_before);
                    batches.encode({text, n, at, ends, found}, rest, ids);
                  });
   batches.finish(ids);

@@ -13,6 +13,7 @@ STARTS = torch.tensor([0, 10, 40])
 CALLS = {
     "linear": (gu.linear, (X, W, B)),
     "linear, gelu": (lambda *t: gu.linear(*t, activation="gelu_tanh"), (X, W, B)),
+    "mlp": (gu.mlp, (X, W, B, W, B)),
     "layer_norm": (lambda x, w, b: gu.layer_norm(x, 300, w, b), (X, W[0], B)),
     "add_layer_norm": (lambda x, y: gu.add_layer_norm(x, y, 300)[0], (X, W)),
     "add_layer_norm, the sum": (lambda x, y: sum(gu.add_layer_norm(x, y, 300)), (X, W)),

@@ -121,7 +121,7 @@ def _backward(
     n_hidden, n_in, *strides_1 = sides(weight_1, transposed)
     n_out, _, *strides_2 = sides(weight_2, transposed)
     n_rows = input.numel() // n_in
-    dy, *dy_strides = rows(doutput, n_out)
+    dy, *dy_strides = rows(doutput.resolve_neg(), n_out)
     x, *x_strides = rows(input, n_in)
     wants_input, _, wants_bias_1, _, wants_bias_2 = wanted
     dinput = empty(input, input.shape, n_rows * n_in) if wants_input else None

@@ -115,6 +115,13 @@ class ChunkCounts:
                 self._chunks.add_records(stream, header.offset, header.records, header.span)
             except ValueError as error:
                 raise ValueError(f"{source}: expected a whole count table, but {error}.") from None
+            except OverflowError:
+                if before:  # tables that are whole may still sum to too much
+                    raise
+                raise ValueError(
+                    f"{source}: expected a whole count table, but its own counts sum to more than "
+                    "2^64 - 1."
+                ) from None
             if self.n_chunks - before != header.n_chunks:
                 raise ValueError(
                     f"{source}: expected a whole count table, but its counts sum to another "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from groundup.ops import dispatch, gate
-from groundup.ops.layer_norm import layer_norm, why_not_cpp
+from groundup.ops.layer_norm import layer_norm, shape_of, why_not_cpp
 from groundup.ops.layer_norm_cpp import Backward, differentiate, normalize, only, wants_gradient
 
 _NAMES = ("input", "residual", "weight", "bias")
@@ -36,9 +36,9 @@ def add_layer_norm(
     to input's dtype before it is normalized, as if it had been written out; the gradients of the
     two results are added before they are rounded. A second derivative raises RuntimeError.
     """
-    gate.expect_tensors(_NAMES, input, residual, weight, bias)
+    gate.expect_tensors(_NAMES, input, residual, weight, bias, required=2)
     name = dispatch.forced.get("layer_norm")
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = shape_of(normalized_shape)
     if (
         (name is None or name == "cpp")
         and input.shape == residual.shape

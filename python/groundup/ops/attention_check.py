@@ -7,6 +7,8 @@ from torch import Tensor
 
 from groundup.ops import native
 
+_FAR = 1 << 40  # farther back than any sequence goes, and what the kernels can add to
+
 
 def why_not_cpp(query: Tensor, key: Tensor, value: Tensor) -> str | None:
     """What keeps the native kernel from these tensors; None if nothing does."""
@@ -126,6 +128,9 @@ def check_options(
     alignment: str,
 ) -> int | None:
     """Refuse options out of range; return how far back a query sees, None for all the way."""
+    for name, number in (("dropout_p", dropout_p), ("scale", scale), ("softcap", softcap)):
+        if isinstance(number, str | bytes | list | tuple | dict):
+            raise TypeError(f"{name}: expected a number, got {type(number).__name__}")
     if not 0.0 <= dropout_p < 1.0:
         raise ValueError(f"dropout_p: expected a probability in [0, 1), got {dropout_p}")
     if scale is not None and not -math.inf < scale < math.inf:
@@ -145,4 +150,4 @@ def check_options(
             "window_size: expected (left, right), integers of at least -1 where -1 is unbounded, "
             f"got {window_size!r}"
         )
-    return None if window_size[0] == -1 else window_size[0]
+    return None if window_size[0] == -1 else min(window_size[0], _FAR)

@@ -59,11 +59,8 @@ def causal_attention_varlen(
     """
     name = dispatch.forced.get(_OP)
     tensors = (query, key, value, cu_seqlens_q, cu_seqlens_k)
-    if name == "torch":
-        gate.expect_tensors(_NAMES, *tensors)
-        plain = False
-    else:
-        plain = gate.admit(_OP, _NAMES, *tensors)
+    gate.expect_tensors(_NAMES, *tensors, required=4)
+    plain = False if name == "torch" else gate.admit(_OP, _NAMES, *tensors)
     if cu_seqlens_k is None:
         cu_seqlens_k = cu_seqlens_q
     _check_shapes(query, key, value, enable_gqa)

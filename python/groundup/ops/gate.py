@@ -116,10 +116,15 @@ def recorder(function: type[torch.autograd.Function]) -> Callable[..., Any]:
     return recorded
 
 
-def expect_tensors(names: tuple[str, ...], *tensors: Tensor | None) -> None:
-    """Raise TypeError unless each is a tensor, of any kind, or None: all that torch needs."""
-    for name, tensor in zip(names, tensors, strict=True):
-        if tensor is not None and not isinstance(tensor, Tensor):
+def expect_tensors(
+    names: tuple[str, ...], *tensors: Tensor | None, required: int | None = None
+) -> None:
+    """Raise TypeError unless each is a tensor, of any kind: all that torch needs. None is one too,
+    but for the first `required`."""
+    for position, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
+        if tensor is None and (required is None or position >= required):
+            continue
+        if not isinstance(tensor, Tensor):
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
 
 

@@ -36,10 +36,10 @@ def layer_norm(
     Raises TypeError or ValueError for shapes that do not end in normalized_shape, RuntimeError
     for a second derivative.
     """
-    gate.expect_tensors(_NAMES, input, weight, bias)
+    gate.expect_tensors(_NAMES, input, weight, bias, required=1)
     if not input.is_floating_point():
         raise TypeError(f"input: expected a floating point dtype, got {input.dtype}")
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = shape_of(normalized_shape)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
         raise ValueError(
             f"input: expected the last dimensions to be normalized_shape = {shape}, got shape "
@@ -65,6 +65,17 @@ def layer_norm(
             native.warn_missing()
     dispatch.note("layer_norm", "torch")
     return F.layer_norm(input, shape, weight, bias, eps)
+
+
+def shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(normalized_shape, int):
+        return (normalized_shape,)
+    if not isinstance(normalized_shape, Sequence):
+        raise TypeError(
+            "normalized_shape: expected the sizes of the last dimensions, an int or a sequence of "
+            f"them, got {type(normalized_shape).__name__}"
+        )
+    return tuple(normalized_shape)
 
 
 def why_not_cpp(

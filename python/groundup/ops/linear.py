@@ -42,13 +42,15 @@ def linear(
         (forced is None or forced == "cpp")
         and native.missing is None
         and (activation is None or activation in _APPROXIMATE)
+        and input is not None
+        and weight is not None
         and gate.admits_float32(input, weight, bias)
         and fits(input, weight, bias, transposed)
         and not torch._C._is_any_autocast_enabled()
         and (forced or pays(_n_rows(input), weight))
     ):
         return record(input, weight, bias, ACTIVATIONS[activation], transposed)
-    gate.expect_tensors(_NAMES, input, weight, bias)
+    gate.expect_tensors(_NAMES, input, weight, bias, required=2)
     if activation is not None and activation not in _APPROXIMATE:
         raise ValueError(f'activation: expected None, "gelu" or "gelu_tanh", got {activation!r}')
     if transposed:

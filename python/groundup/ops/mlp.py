@@ -45,6 +45,7 @@ def mlp(
         and native.missing is None
         and (activation == "gelu_tanh" or activation == "gelu")
         and torch.is_grad_enabled()
+        and not (input is None or weight_1 is None or weight_2 is None)
         and gate.admits_float32(input, weight_1, bias_1, weight_2, bias_2)
         and fits(input, weight_1, bias_1, transposed)
         and _follows(weight_1, weight_2, bias_2, transposed)

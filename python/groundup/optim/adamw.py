@@ -58,6 +58,8 @@ class AdamW(torch.optim.AdamW):
         zero_grad_after_step: bool = False,
         state_dtype: torch.dtype | None = None,
     ) -> None:
+        if isinstance(max_grad_norm, str):
+            raise TypeError("max_grad_norm: expected a number or None, got str")
         if max_grad_norm is not None and not 0.0 < max_grad_norm < math.inf:
             raise ValueError(
                 f"max_grad_norm: expected a positive finite number or None, got {max_grad_norm}"

@@ -1,4 +1,4 @@
-"""Where tests find real data: only through GROUNDUP_DATA, a search path of folders."""
+"""Where tests find real data, only through GROUNDUP_DATA, a search path of folders; no deadlines."""
 
 import os
 import signal
@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline would be an assertion of time: under a sanitizer, or on a busy machine, it fails.
+settings.register_profile("groundup", deadline=None)
+settings.load_profile("groundup")
 
 
 def pytest_configure() -> None:

@@ -1,4 +1,4 @@
-"""Where tests find real data, only through GROUNDUP_DATA, a search path of folders; no deadlines."""
+"""Where tests find real data: only through GROUNDUP_DATA, a search path of folders."""
 
 import os
 import signal

@@ -37,7 +37,10 @@ def fit(model, n_steps, rate=0.1, loop=training.train):
     """Train as in the lecture, a tenth of the rate in the last quarter; the dev loss."""
     began = time.perf_counter()
     x, y, dev_x, dev_y = data[model.block_size]
-    falling = lambda i: rate if 4 * i < 3 * n_steps else rate / 10  # noqa: E731
+
+    def falling(i):
+        return rate if 4 * i < 3 * n_steps else rate / 10
+
     for _ in loop(model.to(np.float32), x, y, n_steps, 32, falling, np.random.default_rng(0)):
         pass
     print(f"    {n_steps:,} steps of {type(model).__name__} in {time.perf_counter() - began:.0f} s")

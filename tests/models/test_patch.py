@@ -253,6 +253,26 @@ def test_attention_that_is_not_plain_is_named(capsys):
     assert "0: left as it is: built as causal attention, and a trial" in capsys.readouterr().out
 
 
+def test_the_scale_of_the_scores_is_a_number_that_may_be_read():
+    class Scaled(SelfAttention):
+        scale = 4**-0.5
+
+        def forward(self, x):
+            assert self.scale > 0
+            return super().forward(x)
+
+    model = nn.Sequential(Scaled(8, 2, 32, 0.0, False))
+    gu.patch(model)
+    assert type(model[0]) is not Scaled
+
+
+def test_no_heads_are_left_to_fail_on_their_own():
+    model = nn.Sequential(_Odd(), nn.LayerNorm(8))
+    model[0].n_head = 0
+    gu.patch(model)
+    assert type(model[0]) is _Odd
+
+
 def test_attention_weights_that_somebody_reads_are_still_there_to_read():
     attention = SelfAttention(8, 2, 32, 0.0, False)
     attention.attn_dropout.register_forward_hook(lambda module, given, out: None)

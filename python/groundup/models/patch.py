@@ -12,7 +12,7 @@ from torch import nn
 
 from groundup.models.patch_huggingface import patch_huggingface
 from groundup.models.patch_modules import swap, swapped_from
-from groundup.models.patch_trial import gelu_form, is_causal_attention
+from groundup.models.patch_trial import gelu_form, is_causal_attention, names_read
 from groundup.models.redirect import REDIRECTED
 
 
@@ -140,7 +140,7 @@ def _recipe(module: nn.Module) -> str | None:
     childless = next(module.children(), None) is None and next(module.parameters(), None) is None
     if childless and "gelu" in kind.__name__.lower() and (form := gelu_form(module)):
         return f"gelu:{form}"
-    calls = _calls(kind)
+    calls = names_read(kind)
     if _looks_like_nanogpt_attention(module) and not (
         "scaled_dot_product_attention" in calls and getattr(module, "flash", True)
     ):
@@ -157,12 +157,6 @@ def _looks_like_nanogpt_attention(module: nn.Module) -> bool:
         )
         and len(inspect.signature(type(module).forward).parameters) == 2
     )
-
-
-def _calls(kind: type[nn.Module]) -> set[str]:
-    """The names that a class's own forward looks up."""
-    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
-    return set(code.co_names) if code is not None else set()
 
 
 def _op(recipe: str) -> str:

@@ -1,5 +1,7 @@
 """Whether a module computes what groundup has an op for, found by trying it."""
 
+import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,8 +49,6 @@ def is_causal_attention(module: Any) -> bool:
     held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     if width is None or any(each.is_meta for each in held.values()) or not _drops_plainly(module):
         return False
-    if _reads_numbers(module, width // module.n_head):
-        return False
     generator = torch.Generator().manual_seed(0)
     tensors = {name: each.float() for name, each in held.items() if each.is_floating_point()}
     for name, parameter in module.named_parameters():
@@ -61,6 +61,8 @@ def is_causal_attention(module: Any) -> bool:
     for each, _ in modes:
         each.training = False
     try:
+        if _reads_numbers(module, width):
+            return False
         for length in {min(_SHORT, _longest(module)), _longest(module)}:
             x = torch.randn(2 if length <= _SHORT else 1, length, width, generator=generator)
             theirs, ours = (
@@ -86,12 +88,20 @@ def _drops_plainly(module: Any) -> bool:
     return type(dropout) in (nn.Dropout, nn.Identity) and not hooks
 
 
-def _reads_numbers(module: nn.Module, head_width: int) -> bool:
+def names_read(kind: type[nn.Module]) -> set[str]:
+    """The names that a class's own forward looks up."""
+    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
+    return set(code.co_names) if code is not None else set()
+
+
+def _reads_numbers(module: Any, width: int) -> bool:
     """Whether forward reads a number that a trial shows at its present value alone, such as a
-    temperature. The scale of the scores and dropout's p are known."""
-    names = set(type(module).forward.__code__.co_names) - {"dropout"}
-    numbers = [getattr(module, name, None) for name in names]
-    return any(type(each) is float and each != head_width**-0.5 for each in numbers)
+    temperature. dropout's p and the scale of the scores, 1 / sqrt(width / n_head), are known."""
+    numbers = [getattr(module, name, None) for name in names_read(type(module)) - {"dropout"}]
+    return any(
+        type(each) is float and not math.isclose(each * each * width, module.n_head)
+        for each in numbers
+    )
 
 
 def _longest(module: nn.Module) -> int:

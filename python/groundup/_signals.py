@@ -1,8 +1,9 @@
-"""SIGTERM and Ctrl-C end a command with a sentence, from its first moment on.
+"""SIGTERM and Ctrl-C end a command with a sentence, from its first moment on; `| head` with none.
 
 Imports nothing but the standard library: the second that a command's own imports take is covered.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -29,7 +30,7 @@ def call_until_signalled(call: Callable[[], int], prog: str) -> int:
     While it runs both signals raise, so that what is half written is cleaned up: not inside an
     import but right after it, and the loop of a training run takes them over for its time. Where a
     signal has a handler already, or is ignored, and in other threads than the main one, nothing
-    changes.
+    changes. A reader of stdout who has left is no error, as `reader_has_left` says.
     """
     global _received
     defaults: dict[int, Any] = {
@@ -42,9 +43,14 @@ def call_until_signalled(call: Callable[[], int], prog: str) -> int:
     for number in ours:
         signal.signal(number, _receive)
     try:
-        return call()
+        code = call()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except (KeyboardInterrupt, TerminatedError) as ending:
         return tell(ending, prog)
+    except BrokenPipeError:
+        return reader_has_left()
     finally:
         _received = None
         if ours:
@@ -58,6 +64,16 @@ def tell(ending: BaseException, prog: str) -> int:
     terminated = isinstance(ending, TerminatedError)
     print(f"{prog}: {'terminated' if terminated else 'interrupted'}", file=sys.stderr)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+def reader_has_left() -> int:
+    """What is shown goes nowhere from here on, without complaint; the exit code is 0.
+
+    For a BrokenPipeError: whoever reads stdout (`| head`) has what they want, and the interpreter's
+    own flush at exit would complain.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def raise_if_received() -> None:

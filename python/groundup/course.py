@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -82,6 +83,8 @@ class Lesson:
         self.pictures: list[str] = []
         self._stand_ins: list[str] = []
         self._take_folder()
+        if _is_script(sys.argv):  # a reader who leaves (`| head`) ends it without a word
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         self._began = time.perf_counter()
         print(f"Lesson {self.label}: {title} ({mode})\n")
 
@@ -279,10 +282,14 @@ def text_of_python(n_characters: int = 1_100_000) -> str:
 def _mode_of(argv: Sequence[str]) -> str:
     """The mode that a command line asks for; a lesson's script ends at any other word."""
     asked = [word for word in argv[1:] if word in ("--fast", "--full")]
-    is_script = re.match(r"[0-9]{2}[a-z]?_", Path(argv[0]).name) is not None
-    if is_script and len(argv) > 1 + (len(asked) == 1):
+    if _is_script(argv) and len(argv) > 1 + (len(asked) == 1):
         sys.exit(f"lesson: expected --fast, --full or neither, got {' '.join(argv[1:])}")
     return asked[0].removeprefix("--") if asked else "usual"
+
+
+def _is_script(argv: Sequence[str]) -> bool:
+    """Whether this process runs a lesson's file, and not a notebook or a test."""
+    return re.match(r"[0-9]{2}[a-z]?_", Path(argv[0]).name) is not None
 
 
 def _short(value: float) -> str:

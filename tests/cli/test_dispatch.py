@@ -160,6 +160,13 @@ def test_a_closed_pipe_ends_quietly():
     assert (done.stdout, done.stderr) == ("x" * 100 + "\n", "")
 
 
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_a_closed_pipe_ends_help_quietly(word):
+    shell = f'{{ sleep .2; "{sys.executable}" -m groundup {word}; echo $? >&2; }} | true'
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "0\n")
+
+
 def _catches_sigterm(child: subprocess.Popen[str]) -> bool:
     status = Path(f"/proc/{child.pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -130,6 +132,33 @@ def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert command.main(["99"]) == 1
     assert "expected `all` or one of 1, 2" in capsys.readouterr().err
     assert command.main(["1", "--full", "--fast"]) == 1
+
+
+def test_ctrl_c_ends_a_lesson_with_a_sentence_and_what_it_kept_stays(tmp_path):
+    words = [sys.executable, "-m", "groundup", "lesson", "1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, **pipes, text=True, start_new_session=True)
+    try:
+        kept = tmp_path / "runs" / "lessons" / "01" / "neuron.svg"
+        while not kept.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to both processes
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, told) == (130, "groundup lesson: interrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no lesson goes on
+    assert kept.read_text().endswith("</svg>\n")
+    assert course.last_run(1) is None
+
+
+@pytest.mark.parametrize("way", ["-m groundup lesson 1", f"{command.scripts()['1'].path}"])
+def test_a_reader_who_leaves_ends_a_lesson_without_a_word(way):
+    shell = f"{sys.executable} {way} | head -1"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("Lesson 1: Derivatives and micrograd (usual)\n", "")
 
 
 EACH = pytest.mark.parametrize("label", list(command.scripts()))

@@ -64,6 +64,10 @@ def main(args: Sequence[str] | None = None) -> int:
     args: the words after `groundup`; by default those of this process.
     """
     words = list(sys.argv[1:] if args is None else args)
+    return call_until_signalled(lambda: _dispatch(words), " ".join(["groundup", *words[:1]]))
+
+
+def _dispatch(words: list[str]) -> int:
     if not words:
         print(_help(), file=sys.stderr)
         return 2
@@ -80,9 +84,6 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"groundup: there is no command {words[0]!r}; {hint}", file=sys.stderr)
         return 2
 
-    def call() -> int:
-        command = importlib.import_module(f"{__name__}.{words[0]}")
-        code: int = command.main(words[1:])
-        return code
-
-    return call_until_signalled(call, f"groundup {words[0]}")
+    command = importlib.import_module(f"{__name__}.{words[0]}")
+    code: int = command.main(words[1:])
+    return code

@@ -19,7 +19,7 @@ from typing import Any
 
 import tyro
 
-from groundup._signals import TerminatedError, tell
+from groundup._signals import TerminatedError, reader_has_left, tell
 
 # What groundup raises about its input. Anything else is a fault of ours and keeps its traceback.
 _EXPECTED = (ValueError, OSError, IndexError, ImportError)
@@ -112,9 +112,7 @@ def guard(call: Callable[[], int | None], prog: str) -> int:
     except (KeyboardInterrupt, TerminatedError) as ending:
         return tell(ending, prog)
     except BrokenPipeError:
-        # The reader (`| head`) has left; the interpreter's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return reader_has_left()
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise

@@ -2,6 +2,7 @@
 
 import ast
 import json as json_format
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,23 +60,46 @@ def lesson(
     mode = ["--full"] * full + ["--fast"] * fast
     verdicts = []
     for script in chosen:
-        quiet = check or json
-        done = subprocess.run(
-            [sys.executable, str(script.path), *mode],
+        if check and not json:
+            print(f"{script.label:>3}  {script.title}: ", end="", flush=True)
+        exit_code, shown = _run(script, mode, quiet=check or json)
+        figures = course.last_run(script.label) if exit_code in (0, 1) else None
+        verdicts.append({"label": script.label, "exit_code": exit_code, "figures": figures})
+        if check and not json:
+            print(f"{figures[0]} of {figures[1]} figures pass" if figures else "did not finish")
+        if exit_code and shown:
+            print(shown, file=sys.stderr)
+    if json:
+        print(json_format.dumps(verdicts))
+    return int(any(verdict["exit_code"] for verdict in verdicts))
+
+
+def _run(script: Script, mode: list[str], quiet: bool) -> tuple[int, str | None]:
+    """A lesson in a process of its own: its exit code, and with `quiet` all that it printed.
+
+    Ctrl-C is blocked there, and reaches this process alone, whatever the lesson is at: its imports,
+    a long product. The lesson is then ended without a word of its own; files that it wrote stay.
+    """
+    words = [sys.executable, "-u", str(script.path), *mode]  # -u: `| tee` shows it as it comes
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+    try:
+        child = subprocess.Popen(
+            words,
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.STDOUT if quiet else None,
             text=True,
         )
-        figures = course.last_run(script.label) if done.returncode in (0, 1) else None
-        verdicts.append({"label": script.label, "exit_code": done.returncode, "figures": figures})
-        if check and not json:
-            told = f"{figures[0]} of {figures[1]} figures pass" if figures else "did not finish"
-            print(f"{script.label:>3}  {script.title}: {told}", flush=True)
-        if quiet and done.returncode:
-            print(done.stdout, file=sys.stderr)
-    if json:
-        print(json_format.dumps(verdicts))
-    return int(any(verdict["exit_code"] for verdict in verdicts))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        shown, _ = child.communicate()
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+    if child.returncode == -signal.SIGPIPE:
+        raise BrokenPipeError
+    return child.returncode, shown
 
 
 def _list(found: dict[str, Script], json: bool) -> int:

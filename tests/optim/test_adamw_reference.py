@@ -8,7 +8,7 @@ import torch
 from compare import assert_error_like_eager, assert_same_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optim.test_adamw_cpp import gapped, parameters, same, set_gradients, steps, tied_memory
+from optim.walks import gapped, parameters, same, set_gradients, steps, tied_memory
 
 import groundup as gu
 from groundup.ops import dispatch, native

@@ -20,15 +20,18 @@ void BatchEncoder::encode(const Batch& batch, std::size_t expected, IdBuffer* id
     const std::size_t size = std::min(kBlock, batch.found - done);
     const std::size_t* const ends = batch.ends + done;
     cache_.grow_if_full();
-    ask_for_lines(batch.text, batch.n, at, ends, size);
+    // Of the last chunks of a text less than a key can be read.
+    if (__builtin_expect(batch.n - ends[size - 1] >= sizeof(ChunkKey), 1))
+      ask_for_entries<true>(batch.text, batch.n, at, ends, size);
+    else
+      ask_for_entries<false>(batch.text, batch.n, at, ends, size);
     for (std::size_t i = 0; i < size; ++i) {
-      const ChunkCache::Short* const known = pairs_[i]->find(keys_[i]);
-      if (__builtin_expect(known != nullptr, 1)) {
-        out = known->ids.copy_to(out);
+      if (__builtin_expect(places_[i]->key == keys_[i], 1)) {
+        out = places_[i]->ids.copy_to(out);
         continue;
       }
       if (i > 0) at = ends[i - 1];
-      out = encode_missing(batch.text + at, ends[i] - at, i, first, out);
+      out = encode_elsewhere(batch.text + at, ends[i] - at, i, first, out);
     }
     at = ends[size - 1];
     done += size;
@@ -43,38 +46,44 @@ void BatchEncoder::finish(IdBuffer* ids) {
   ids->wrote(fill_gaps(out - ids->size(), out));
 }
 
-void BatchEncoder::ask_for_lines(const std::uint8_t* text, std::size_t n, std::size_t at,
-                                 const std::size_t* ends, std::size_t size) noexcept {
+template <bool kKeysReadable>
+void BatchEncoder::ask_for_entries(const std::uint8_t* text, std::size_t n, std::size_t at,
+                                   const std::size_t* ends, std::size_t size) noexcept {
   for (std::size_t i = 0; i < size; at = ends[i++]) {
     const std::uint8_t* const chunk = text + at;
     const std::size_t length = ends[i] - at;
     if (__builtin_expect(length <= kShortChunk, 1)) {
-      keys_[i] = short_key(chunk, length, n - at);
-      pairs_[i] = &cache_.pair_at(hash_key(keys_[i]));
+      keys_[i] = short_key(chunk, length, kKeysReadable ? sizeof(ChunkKey) : n - at);
+      places_[i] = cache_.place_of(hash_key(keys_[i]));
     } else {
       keys_[i] = kNotShort;
-      pairs_[i] = &cache_.pair_at(0);
+      places_[i] = cache_.place_of(0);
       if (length <= ChunkCache::kLongChunk)
         __builtin_prefetch(&cache_.long_at(hash_bytes(chunk, length)));
     }
-    __builtin_prefetch(pairs_[i]);
+    __builtin_prefetch(places_[i]);
   }
 }
 
-const ChunkCache::Long* BatchEncoder::find_long(const std::uint8_t* chunk, std::size_t n,
-                                                std::size_t place) noexcept {
-  if (n > ChunkCache::kLongChunk) return nullptr;
-  if (n <= kShortChunk && !cache_.says_long(keys_[place], pairs_[place])) return nullptr;
-  const ChunkCache::Long& entry = cache_.long_at(hash_bytes(chunk, n));
-  return entry.holds(chunk, n) ? &entry : nullptr;
+std::uint32_t* BatchEncoder::encode_elsewhere(const std::uint8_t* chunk, std::size_t n,
+                                              std::size_t i, std::uint32_t* ids,
+                                              std::uint32_t* out) {
+  if (n <= kShortChunk) {
+    const ChunkCache::Short* const known = cache_.find_elsewhere(keys_[i], places_[i]);
+    if (known == nullptr) return encode_missing(chunk, n, keys_[i], ids, out);
+    if (!known->is_long()) return known->ids.copy_to(out);
+    if (const ChunkCache::Long* found = cache_.find_long(keys_[i], *known))
+      return found->copy_to(out);
+  } else if (n <= ChunkCache::kLongChunk) {
+    const ChunkCache::Long& found = cache_.long_at(hash_bytes(chunk, n));
+    if (found.holds(chunk, n)) return found.copy_to(out);
+  }
+  return encode_missing(chunk, n, keys_[i], ids, out);
 }
 
 std::uint32_t* BatchEncoder::encode_missing(const std::uint8_t* chunk, std::size_t n,
-                                            std::size_t place, std::uint32_t* ids,
+                                            const ChunkKey& key, std::uint32_t* ids,
                                             std::uint32_t* out) {
-  if (const ChunkCache::Short* known = cache_.find_beside(keys_[place], pairs_[place]))
-    return known->ids.copy_to(out);
-  if (const ChunkCache::Long* known = find_long(chunk, n, place)) return known->ids.copy_to(out);
   if (n > ChunkCache::kLongChunk) {  // too long to be kept
     const std::uint32_t id = whole_chunks_ ? tokens_.find(chunk, n) : TokenTable::kAbsent;
     if (id == TokenTable::kAbsent) return merger_.merge(chunk, n, space_, out);
@@ -88,7 +97,7 @@ std::uint32_t* BatchEncoder::encode_missing(const std::uint8_t* chunk, std::size
   const bool again =
       last && missing_[last - 1].n == n && std::memcmp(missing_[last - 1].chunk, chunk, n) == 0;
   if (!again) {
-    missing_[n_missing_++] = {keys_[place], chunk, n, hash, nullptr, nullptr};
+    missing_[n_missing_++] = {key, chunk, n, hash, nullptr, nullptr};
     last = static_cast<std::uint8_t>(n_missing_);
     if (whole_chunks_) tokens_.prefetch_slot(hash);
   }
@@ -147,11 +156,10 @@ void BatchEncoder::find_missing() {
 void BatchEncoder::keep(const Missing& missing) noexcept {
   const auto count = static_cast<std::size_t>(missing.end - missing.begin);
   const bool is_short = missing.n <= kShortChunk;
-  ChunkCache::Pair* const pair = is_short ? &cache_.pair_at(hash_key(missing.key)) : nullptr;
   if (is_short && count <= ChunkCache::kShortIds) {
-    cache_.keep(missing.key, pair, missing.begin, missing.end);
+    cache_.keep(missing.key, missing.begin, missing.end);
   } else if (count <= ChunkCache::kLongIds) {
-    if (is_short && !cache_.says_long(missing.key, pair)) cache_.say_long(missing.key, pair);
+    if (is_short) cache_.say_long(missing.key, missing.hash);
     cache_.keep_long(missing.chunk, missing.n, missing.hash, missing.begin, missing.end);
   }
 }

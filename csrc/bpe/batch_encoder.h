@@ -43,9 +43,9 @@ class BatchEncoder {
   std::size_t bytes_in_gaps() const noexcept { return bytes_in_gaps_; }
 
  private:
-  static constexpr std::size_t kBlock = 128;   // chunks whose cache lines are asked for together
-  static constexpr std::size_t kMissing = 64;  // different chunks on the list
-  static constexpr std::size_t kGaps = 256;    // that they leave
+  static constexpr std::size_t kBlock = 128;       // chunks whose entries are asked for together
+  static constexpr std::size_t kMissing = 64;      // different chunks on the list
+  static constexpr std::size_t kGaps = 256;        // that they leave
   static constexpr std::size_t kGapIds = 1 << 14;  // ids that are still in a near cache when moved
   static constexpr std::size_t kSlack = 8;         // ids that may be written beyond the last one
 
@@ -62,14 +62,17 @@ class BatchEncoder {
     std::size_t missing;
   };
 
-  void ask_for_lines(const std::uint8_t* text, std::size_t n, std::size_t at,
-                     const std::size_t* ends, std::size_t size) noexcept;
-  std::uint32_t* encode_missing(const std::uint8_t* chunk, std::size_t n, std::size_t place,
+  // kKeysReadable: as many bytes as a key has may be read from any of the chunks on.
+  template <bool kKeysReadable>
+  void ask_for_entries(const std::uint8_t* text, std::size_t n, std::size_t at,
+                       const std::size_t* ends, std::size_t size) noexcept;
+  // Chunk i of the block, which does not stand at its place.
+  std::uint32_t* encode_elsewhere(const std::uint8_t* chunk, std::size_t n, std::size_t i,
+                                  std::uint32_t* ids, std::uint32_t* out);
+  std::uint32_t* encode_missing(const std::uint8_t* chunk, std::size_t n, const ChunkKey& key,
                                 std::uint32_t* ids, std::uint32_t* out);
   std::uint32_t* fill_gaps(std::uint32_t* ids, std::uint32_t* out);
   void find_missing();
-  const ChunkCache::Long* find_long(const std::uint8_t* chunk, std::size_t n,
-                                    std::size_t place) noexcept;
   void keep(const Missing& missing) noexcept;
 
   const TokenTable& tokens_;
@@ -79,7 +82,7 @@ class BatchEncoder {
   ChunkCache cache_;
   ChunkMerger::Space space_;
   ChunkKey keys_[kBlock];
-  ChunkCache::Pair* pairs_[kBlock];
+  const ChunkCache::Short* places_[kBlock];
 
   Missing missing_[kMissing];
   Gap gaps_[kGaps];

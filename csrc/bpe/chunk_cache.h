@@ -1,15 +1,15 @@
 // Chunks that were encoded before and their ids. Bounded: a new chunk takes an old one's place.
 //
-// Short chunks, nearly all of most texts, take 32 bytes with up to four ids; the two that a hash
-// can stand at share a cache line, and one that has no room there stands in the next line. What is
-// longer or has more ids takes a line of its own. Memory begins at 160 KiB and grows with what is
-// kept, to 10 MiB: an encoder of little text holds little, and what it holds lies close together.
+// Short chunks, nearly all of most texts, take 32 bytes with up to four ids. Each has one place,
+// which nine look-ups of ten ask and no more; a chunk that finds it taken stands at the other of
+// that cache line, or in the next line. What is longer or has more ids takes two lines of its own,
+// and a short chunk's entry then says so. Memory begins at 192 KiB and grows with what is kept, to
+// 12 MiB: an encoder of little text holds little, and what it holds lies close together.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "bpe/chunk_key.h"
 #include "bpe/table_memory.h"
@@ -17,7 +17,7 @@
 
 namespace groundup::bpe {
 
-constexpr std::uint32_t kIdBits = 29;
+constexpr std::uint32_t kIdBits = 24;
 static_assert(kMostTokens <= std::size_t{1} << kIdBits, "an id leaves room for a number above it");
 
 // Ids as an entry keeps them: their number stands above the first.
@@ -26,13 +26,18 @@ struct CachedIds {
   static_assert(kMost < std::size_t{1} << (32 - kIdBits), "the number fits above an id");
   std::uint32_t ids[kMost];
 
-  // Writes all places to `out`: what is no id is overwritten by the next chunk.
+  std::size_t size() const noexcept { return ids[0] >> kIdBits; }
+  // Writes `kAtOnce` places to `out`, and more only if there are more: what is no id is overwritten
+  // by the next chunk.
+  template <std::size_t kAtOnce = kMost>
   std::uint32_t* copy_to(std::uint32_t* out) const noexcept {
-    std::uint32_t all[kMost];
-    std::memcpy(all, ids, sizeof ids);
+    std::uint32_t all[kAtOnce];
+    std::memcpy(all, ids, sizeof all);
     for (std::uint32_t& id : all) id &= (1u << kIdBits) - 1;  // of all: then it is one store
-    std::memcpy(out, all, sizeof ids);
-    return out + (ids[0] >> kIdBits);
+    std::memcpy(out, all, sizeof all);
+    if (kAtOnce < kMost && size() > kAtOnce)
+      std::memcpy(out + kAtOnce, ids + kAtOnce, (size() - kAtOnce) * sizeof *ids);
+    return out + size();
   }
   void keep(const std::uint32_t* begin, const std::uint32_t* end) noexcept {
     const auto count = static_cast<std::size_t>(end - begin);
@@ -45,110 +50,122 @@ class ChunkCache {
  public:
   static constexpr std::size_t kLine = 64;
   static constexpr std::size_t kShortIds = 4;
-  static constexpr std::size_t kLongIds = 6, kLongChunk = 39;
+  static constexpr std::size_t kLongIds = 22, kLongChunk = 39;
 
-  struct Short {
+  struct alignas(32) Short {
     ChunkKey key;
-    CachedIds<kShortIds> ids;
-  };
-  struct alignas(kLine) Pair {
-    Short ways[2];
+    CachedIds<kShortIds> ids;  // of what stands among the long ones: {its hash there}
 
-    // The chunk's entry, or null. No branch but the last: which way it is cannot be foretold.
-    const Short* find(const ChunkKey& key) const noexcept {
-      const std::uint64_t first = ways[0].key.differs(key), second = ways[1].key.differs(key);
-      const Short* const way = &ways[first != 0];
-      return __builtin_expect((first != 0) & (second != 0), 0) ? nullptr : way;
-    }
-    bool is_full() const noexcept { return ways[1].key.high != 0; }
-    void add(const Short& entry) noexcept {
-      ways[1] = ways[0];  // the older of the two goes
-      ways[0] = entry;
-    }
+    bool is_taken() const noexcept { return key.high != 0; }
+    bool is_long() const noexcept { return key.high & kIsLong; }
   };
-  struct alignas(kLine) Long {
-    std::uint8_t bytes[kLongChunk];
+  struct alignas(2 * kLine) Long {
+    std::uint8_t bytes[kLongChunk];  // zeros beyond the chunk
     std::uint8_t size;
     CachedIds<kLongIds> ids;
 
     bool holds(const std::uint8_t* chunk, std::size_t n) const noexcept {
       return size == n && std::memcmp(bytes, chunk, n) == 0;
     }
+    bool holds(const ChunkKey& chunk) const noexcept {
+      ChunkKey key;
+      std::memcpy(&key, bytes, sizeof key);
+      key.high |= static_cast<std::uint64_t>(size) << 56;
+      return key == chunk;
+    }
+    std::uint32_t* copy_to(std::uint32_t* out) const noexcept { return ids.copy_to<6>(out); }
   };
-  static_assert(sizeof(Pair) == kLine && sizeof(Long) == kLine, "one line each");
+  static_assert(sizeof(Short) == kLine / 2 && sizeof(Long) == 2 * kLine, "whole lines");
 
-  ChunkCache() : pairs_(kFewestPairs), longs_(kFewestPairs / kPairsOfLong) {}
+  ChunkCache() : shorts_(kFewestShorts), longs_(kFewestShorts / kShortsOfLong) {}
 
-  Pair& pair_at(std::uint64_t hash) noexcept { return pairs_[hash & (pairs_.size() - 1)]; }
+  Short* place_of(std::uint64_t hash) noexcept { return &shorts_[hash & (shorts_.size() - 1)]; }
   Long& long_at(std::uint64_t hash) noexcept { return longs_[hash & (longs_.size() - 1)]; }
 
-  // A chunk for which its line had no room stands in the other of two lines.
-  const Short* find_beside(const ChunkKey& key, const Pair* pair) const noexcept {
-    return pair->is_full() ? beside(pair).find(key) : nullptr;
+  // The entry of a short chunk that its place does not hold, or holds as one of the long; or null.
+  const Short* find_elsewhere(const ChunkKey& key, const Short* place) noexcept {
+    const std::size_t first = index_of(place);
+    for (std::size_t turn = 0; turn < kPlaces; ++turn) {
+      const Short& entry = shorts_[first ^ turn];
+      if (((entry.key.high ^ key.high) << 1 | (entry.key.low ^ key.low)) == 0) return &entry;
+      if (!entry.is_taken()) break;
+    }
+    return nullptr;
   }
-  void keep(const ChunkKey& key, Pair* pair, const std::uint32_t* begin,
-            const std::uint32_t* end) noexcept {
+  // The long entry of which a short one tells, if it is still there.
+  const Long* find_long(const ChunkKey& key, const Short& told) noexcept {
+    const Long& entry = long_at(told.ids.ids[0]);
+    return entry.holds(key) ? &entry : nullptr;
+  }
+
+  void keep(const ChunkKey& key, const std::uint32_t* begin, const std::uint32_t* end) noexcept {
     Short entry{key, {}};
     entry.ids.keep(begin, end);
-    add(pair, entry);
+    add(entry);
   }
-
-  // That the chunk's ids are too many for a pair, and stand among the long ones.
-  bool says_long(const ChunkKey& key, const Pair* pair) const noexcept {
-    return pair->find(marked(key)) || find_beside(marked(key), pair);
+  // That the short chunk's ids are too many for its entry.
+  void say_long(const ChunkKey& key, std::uint64_t hash) noexcept {
+    if (find_elsewhere(key, place_of(hash_key(key)))) return;  // its long entry had gone
+    add({{key.low, key.high | kIsLong}, {{static_cast<std::uint32_t>(hash)}}});
   }
-  void say_long(const ChunkKey& key, Pair* pair) noexcept { add(pair, {marked(key), {}}); }
-
   void keep_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t hash,
                  const std::uint32_t* begin, const std::uint32_t* end) noexcept {
-    Long& entry = long_at(hash);
+    Long entry{};
     std::memcpy(entry.bytes, chunk, n);
     entry.size = static_cast<std::uint8_t>(n);
     entry.ids.keep(begin, end);
-    n_kept_ += kPairsOfLong;
+    long_at(hash) = entry;
+    n_kept_ += kShortsOfLong;
   }
 
   // Moves all to more memory if a good part of what there is has been taken. References that were
   // given out end here.
   void grow_if_full() {
-    if (n_kept_ > pairs_.size() / 2 && pairs_.size() < kMostPairs) grow();
+    if (n_kept_ > shorts_.size() / 4 && shorts_.size() < kMostShorts) grow();
   }
 
  private:
-  const Pair& beside(const Pair* pair) const noexcept {
-    return pairs_[static_cast<std::size_t>(pair - &pairs_[0]) ^ 1];
+  static constexpr std::size_t kPlaces = 4;  // of two lines, where a short chunk can stand
+  static constexpr std::uint64_t kIsLong = std::uint64_t{1} << 63;  // above a short key's length
+  static constexpr std::size_t kFewestShorts = std::size_t{1} << 12, kShortsOfLong = 8, kGrowth = 8;
+  static constexpr std::size_t kMostShorts = kFewestShorts * kGrowth * kGrowth;
+
+  std::size_t index_of(const Short* entry) const noexcept {
+    return static_cast<std::size_t>(entry - &shorts_[0]);
   }
-  void add(Pair* pair, const Short& entry) noexcept {
-    Pair& other = const_cast<Pair&>(beside(pair));
-    (pair->is_full() && !other.is_full() ? other : *pair).add(entry);
+
+  // At its place, beside it or in the next line, whichever is free; else at its place, and what
+  // stood there takes the place beside, whose entry goes.
+  void add(const Short& entry) noexcept {
     ++n_kept_;
+    const std::size_t first =
+        hash_key({entry.key.low, entry.key.high & ~kIsLong}) & (shorts_.size() - 1);
+    for (std::size_t turn = 0; turn < kPlaces; ++turn) {
+      Short& place = shorts_[first ^ turn];
+      if (place.is_taken()) continue;
+      place = entry;
+      return;
+    }
+    shorts_[first ^ 1] = shorts_[first];
+    shorts_[first] = entry;
   }
 
   void grow() {
-    TableMemory<Pair> old_pairs(pairs_.size() * kGrowth);
+    TableMemory<Short> old_shorts(shorts_.size() * kGrowth);
     TableMemory<Long> old_longs(longs_.size() * kGrowth);
-    old_pairs.swap(pairs_);
+    old_shorts.swap(shorts_);
     old_longs.swap(longs_);
     n_kept_ = 0;
-    for (const Pair& pair : old_pairs)
-      for (const Short* entry : {&pair.ways[1], &pair.ways[0]})
-        if (entry->key.high) add(&pair_at(hash_key(unmarked(entry->key))), *entry);
+    for (const Short& entry : old_shorts)
+      if (entry.is_taken()) add(entry);
     for (const Long& entry : old_longs)
       if (entry.size) {
         long_at(hash_bytes(entry.bytes, entry.size)) = entry;
-        n_kept_ += kPairsOfLong;
+        n_kept_ += kShortsOfLong;
       }
   }
 
-  static ChunkKey marked(const ChunkKey& key) noexcept { return {key.low, ~key.high}; }
-  static ChunkKey unmarked(const ChunkKey& key) noexcept {
-    return key.high >> 56 <= kShortChunk ? key : marked(key);
-  }
-
-  static constexpr std::size_t kFewestPairs = std::size_t{1} << 11, kPairsOfLong = 4, kGrowth = 8;
-  static constexpr std::size_t kMostPairs = kFewestPairs * kGrowth * kGrowth;
-
-  TableMemory<Pair> pairs_;
+  TableMemory<Short> shorts_;
   TableMemory<Long> longs_;
   std::size_t n_kept_ = 0;
 };

@@ -170,6 +170,20 @@ def test_the_cache_answers_as_the_first_time():
     assert first.tolist() == pair.theirs.encode_ordinary(text)
 
 
+def test_chunks_of_many_ids_come_and_go():
+    """More of 5 to 15 ids than the cache has room for, and those of 16 to 38 bytes, twice over."""
+    pair = trained("gpt4")
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z") + 1, size=(45_000, 38))
+    words = [
+        bytes(row[: 6 + i % 9 + 20 * (i % 5 == 0)]) for i, row in enumerate(letters.astype("u1"))
+    ]
+    text = b" ".join(words).decode()
+    ours = _C.BpeEncoder(pair.tokens, pair.rows, "gpt4", True)
+    expected = pair.theirs.encode_ordinary(text)
+    assert ours.encode(text) == expected
+    assert ours.encode(text) == expected
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     kinds=st.lists(st.text(st.sampled_from("abcé \n"), min_size=1, max_size=50), max_size=30),

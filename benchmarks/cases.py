@@ -47,6 +47,8 @@ class Case:
     found       sizes that only the inputs know, for the file
     memory      whether each contender's peak memory is measured too, in a process of its own
     few_rounds  rounds for contenders that take many seconds, fewer than the others
+    cores       at most so many, in a process of its own; None for those that there are
+    compare     what the contenders made, held against one another after their rounds, for the file
     slow        only with --slow, for cases that take minutes
     """
 
@@ -59,6 +61,8 @@ class Case:
     found: Callable[[Any], Mapping[str, int | str]] | None = None
     memory: bool = False
     few_rounds: Mapping[str, int] = field(default_factory=dict)
+    cores: int | None = None
+    compare: Callable[[Mapping[str, Contender]], Mapping[str, Any]] | None = None
     slow: bool = False
 
     def __str__(self) -> str:

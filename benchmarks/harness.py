@@ -99,6 +99,8 @@ def measure(
         contenders[LIMIT] = ready(case.limit.setup, inputs)
     timings = interleaved(contenders, rounds, few_rounds=case.few_rounds, progress=progress)
     record = _record(case, timings, absent)
+    if case.compare is not None:
+        record["agreement"] = case.compare(contenders)
     if case.found is not None:
         record["sizes"] |= case.found(inputs)
     if case.amount is not None:
@@ -106,6 +108,19 @@ def measure(
         for entry in record["contenders"].values():
             entry["rate"] = (amount(inputs) if callable(amount) else amount) / entry["median_s"]
             entry["rate_unit"] = f"{unit}/s"
+    return record
+
+
+def measure_in_place(op: str, case: Case, rounds: int) -> dict[str, Any]:
+    """`measure`, on as many cores as the case allows, and peak memory where it asks for that."""
+    from benchmarks import pinned  # which imports this file
+
+    try:
+        record = measure(case, rounds) if case.cores is None else pinned.measure(op, case, rounds)
+    except Unavailable as why:
+        return _record(case, {}, {"all": str(why)})
+    if case.memory:
+        add_peak_memory(op, case, record)
     return record
 
 

@@ -55,6 +55,8 @@ def show(op: str, record: dict[str, Any], console: Console | None = None) -> Non
     if peaks:
         listed = ", ".join(f"{name} {peak / 1e6:,.0f} MB" for name, peak in peaks.items())
         console.print(f" peak memory beyond the inputs: {listed}", highlight=False)
+    for name, found in record.get("agreement", {}).items():
+        console.print(f" {name}: {found['says']}", highlight=False)
     for name, why in record["absent"].items():
         console.print(f" without {name}: {why}", highlight=False)
     console.print()

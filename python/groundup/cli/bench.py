@@ -67,9 +67,7 @@ def bench(
             if case.slow and not slow:
                 continue
             with report.waiting(f"{suite.op}: {case}", quiet=as_json):
-                records.append(harness.measure(case, rounds))
-                if case.memory:
-                    harness.add_peak_memory(suite.op, case, records[-1])
+                records.append(harness.measure_in_place(suite.op, case, rounds))
             if not as_json:
                 report.show(suite.op, records[-1])
         path = harness.save(suite.op, records)

@@ -12,6 +12,7 @@ better. Read beside it: groundup/reference/makemore/wavenet.py, recurrent.py, ex
 import time
 
 import numpy as np
+import torch
 
 from groundup import course, torch_twin
 from groundup.reference.layers import BatchNorm1d
@@ -31,6 +32,7 @@ data = {
     for block in (3, 8)
 }
 n_dev = lesson.choose(fast=1000, usual=None, full=None)
+torch.set_num_threads(1)  # these products are too small for two
 
 
 def fit(model, n_steps, rate=0.1, loop=training.train):
@@ -64,7 +66,7 @@ n_shown = lesson.choose(fast=3, usual=20, full=100)
 for name, model in SHOWN.items():
     off = torch_twin.agreement(model, *data[8][:2], n_steps=n_shown)
     lesson.check(f"{name} in torch, largest difference in {n_shown} steps", off, 0, within=1e-10)
-long_run = lesson.choose(fast=training.train, usual=training.train, full=torch_twin.train)
+long_run = lesson.choose(fast=training.train, usual=torch_twin.train, full=torch_twin.train)
 
 
 # %% [markdown]
@@ -178,7 +180,7 @@ if picture is not None:
     axes.legend()
 lesson.keep(picture)
 attention = Transformer(V, np.random.default_rng(5), n_embd=32, n_layer=1)
-loss = fit(attention, lesson.choose(fast=60, usual=2_000, full=10_000), rate=0.3)
+loss = fit(attention, lesson.choose(fast=60, usual=1_500, full=10_000), rate=0.3)
 print(f"    transformer: dev {loss:.4f}, {attention.n_parameters():,} parameters")
 
 # %% [markdown]

@@ -2,6 +2,7 @@
 
 import ast
 import json as json_format
+import os
 import signal
 import subprocess
 import sys
@@ -80,11 +81,15 @@ def _run(script: Script, mode: list[str], quiet: bool) -> tuple[int, str | None]
     Ctrl-C is blocked there, and reaches this process alone, whatever the lesson is at: its imports,
     a long product. The lesson is then ended without a word of its own; files that it wrote stay.
     """
+    # A lesson's matrices are small: two threads that share one gain nothing, and where another
+    # process needs a core they wait for each other, ten times as long as the work takes.
+    environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
     words = [sys.executable, "-u", str(script.path), *mode]  # -u: `| tee` shows it as it comes
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
     try:
         child = subprocess.Popen(
             words,
+            env=environment,
             stdout=subprocess.PIPE if quiet else None,
             stderr=subprocess.STDOUT if quiet else None,
             text=True,

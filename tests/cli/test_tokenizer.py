@@ -75,6 +75,26 @@ def test_train_reads_folders_without_what_is_hidden(book, tmp_path, capsys):
     assert "fewer than 32,768: no pair that occurs 1 times is left" in told
 
 
+def test_no_text_is_written_over(book, tmp_path, capsys):
+    corpus = tmp_path / "a.txt"
+    corpus.write_text("some text to keep")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b.txt").symlink_to(corpus)
+    for command in ("train", "count"):
+        for text in (corpus, tmp_path / "folder"):
+            told = _told(capsys, command, text, "--out", corpus, code=1)
+            assert "out: expected a file that is no text to learn from, got" in told
+    assert corpus.read_text() == "some text to keep"
+
+
+def test_gpt2s_two_files_are_opened_by_either(book, tmp_path, capsys):
+    tok = Tokenizer.train(["low lower lowest"], 260, pattern="gpt2")
+    tok.to_gpt2(tmp_path / "vocab.bpe", tmp_path / "encoder.json")
+    ids = " ".join(map(str, tok.encode("lower"))) + "\n"
+    for name in ("vocab.bpe", "encoder.json"):
+        assert _told(capsys, "encode", tmp_path / name, "lower") == ids
+
+
 def test_encode_and_decode_from_arguments_files_and_stdin(book, tmp_path, capsys, monkeypatch):
     tok = Tokenizer.load(book / "words.json")
     text = "The 3 cats<|endoftext|> saw आठ dogs"
@@ -122,6 +142,7 @@ def test_compare_measures_tokenizers_of_every_kind(book, tmp_path, capsys):
     ("args", "message"),
     [
         (["train"], "text: expected at least one file or folder"),
+        (["train", ""], 'text: expected a file or folder, got ""; "." is the current folder'),
         (["train", "absent.txt"], "absent.txt: No such file or directory"),
         (["encode", "absent.json", "x"], "absent.json: No such file or directory"),
         (["encode", "WORDS", "x", "--file", "y"], "expected a text or --file, got both"),

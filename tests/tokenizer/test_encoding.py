@@ -198,6 +198,23 @@ def test_what_is_no_text_is_told_in_a_sentence(trained):
             encode(b"bytes")
     with pytest.raises(TypeError, match=r"expected a list of str, got one str; pass \[text\]"):
         trained.encode_batch("text")
+    with pytest.raises(TypeError, match="texts: expected a list of str, got NoneType"):
+        trained.encode_batch(None)
+    for part in (1, b"a"):
+        with pytest.raises(TypeError, match=r"texts: expected str, got (int|bytes)"):
+            list(trained.encode_iter([part]))
+    with pytest.raises(TypeError, match="expected parts of one text, got int"):
+        list(trained.encode_iter(1))
+    with pytest.raises(TypeError, match=r"errors: expected .*, got None"):
+        trained.decode([65], errors=None)
+    with pytest.raises(TypeError, match="batch: expected several lists of ids, got NoneType"):
+        trained.decode_batch(None)
+    with pytest.raises(ValueError, match=r"ids: expected a list of whole numbers, got 1\.5"):
+        trained.stream_decoder().decode(1.5)
+    with pytest.raises(ValueError, match="ids: 18446744073709551616 is no token"):
+        trained.decode([2**64])
+    with pytest.raises(TypeError, match=r"explain: expected a token's id or bytes, .* got float"):
+        trained.explain(1.5)
     with pytest.raises(TypeError, match=r"text: expected str, got int\."):
         trained.encode_batch(["text", 5])
     with pytest.raises(ValueError, match="num_threads: expected a whole number from 1"):

@@ -1,9 +1,11 @@
 """Files in parts give the ids of their whole text, wherever blocks end."""
 
+import os
+
 import numpy as np
 import pytest
 
-from groundup.tokenizer import Tokenizer, encoding_files
+from groundup.tokenizer import Tokenizer, encoding_files, stream
 
 SPECIAL = "<| end of text |>"
 
@@ -67,3 +69,17 @@ def test_half_a_character_at_the_end_is_told_by_its_byte(trained, tmp_path, monk
     (tmp_path / "cut.txt").write_bytes("करा".encode()[:-1])
     with pytest.raises(ValueError, match="but byte 6 is not"):
         list(trained.encode_files(tmp_path / "cut.txt"))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding_files, "_READ_BYTES", 16)
+    monkeypatch.setattr(encoding_files, "_GROUP_CHARACTERS", 1)
+    monkeypatch.setattr(stream, "_PIECE_CHARACTERS", 16)
+    path = tmp_path / "a.txt"
+    for change in (lambda: os.truncate(path, 50), lambda: path.open("a").write("more")):
+        path.write_text("one two " * 100)
+        arrays = trained.encode_files(path)
+        next(arrays)
+        change()
+        with pytest.raises(ValueError, match=r"a\.txt: expected a file that stays as it is, but"):
+            list(arrays)

@@ -115,6 +115,14 @@ def test_a_tiktoken_file_round_trip(trained, mixed_text, tmp_path):
     assert again.truncate(400).encode(mixed_text) == trained.truncate(400).encode(mixed_text)
 
 
+def test_special_tokens_that_tiktoken_would_choose_among_are_refused():
+    pytest.importorskip("tiktoken")
+    names = ["<|end", "<|a|>", "<|endoftext|>"]
+    tok = Tokenizer.train(["ab"], 260, special_tokens=names)
+    with pytest.raises(ValueError, match=r"takes either of '<\|end' and '<\|endoftext\|>'"):
+        tok.to_tiktoken()
+
+
 def test_a_tiktoken_encoding_round_trip(trained, mixed_text):
     pytest.importorskip("tiktoken")
     encoding = trained.to_tiktoken(name="ours")

@@ -60,7 +60,10 @@ def test_what_the_files_do_not_tell_is_not_written(trained, tok, mixed_text, tmp
     with pytest.raises(ValueError, match="this vocabulary has ranks instead"):
         Tokenizer.from_tiktoken(tok.to_tiktoken()).to_gpt2(vocab, encoder)
     named = Tokenizer.train([mixed_text], 300, pattern="gpt2", special_tokens=["☃"])
-    with pytest.raises(ValueError, match="would make a byte of the special token '☃'"):
+    with pytest.raises(ValueError, match="would take '☃' for an ordinary one; rename it"):
+        named.to_gpt2(vocab, encoder)
+    named = Tokenizer.train([mixed_text], 300, pattern="gpt2", special_tokens=["pad"])
+    with pytest.raises(ValueError, match="would take 'pad' for an ordinary one; rename it"):
         named.to_gpt2(vocab, encoder)
     assert list(tmp_path.iterdir()) == []
 
@@ -72,5 +75,14 @@ def test_a_merge_of_what_nothing_makes_is_refused(files, tmp_path):
     assert any(made in line.split() for line in lines[2:]), "a later merge builds on the first"
     del lines[1]
     (tmp_path / "vocab.bpe").write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"encoder.json: merge \d+ joins or makes .* a special"):
+    with pytest.raises(ValueError, match=r"encoder.json: expected a merge for "):
+        Tokenizer.from_gpt2(tmp_path / "vocab.bpe", files[1])
+
+
+@pytest.mark.parametrize("n_kept", [0, 1, 100, -1])
+def test_a_file_of_merges_that_was_cut_is_refused(files, tmp_path, n_kept):
+    lines = files[0].read_text(encoding="utf-8").splitlines()
+    version, merges = lines[0], lines[1:]
+    (tmp_path / "vocab.bpe").write_text("\n".join([version, *merges[:n_kept]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"expected a merge for .* Is the file of merges whole"):
         Tokenizer.from_gpt2(tmp_path / "vocab.bpe", files[1])

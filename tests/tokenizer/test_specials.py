@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundup.tokenizer import Tokenizer
+from groundup.tokenizer import Tokenizer, stream
 
 NAMES = ["<|endoftext|>", "<|pad|>", "<|end", "क्ष§"]
 
@@ -87,6 +87,18 @@ def test_a_set_is_asked_for_in_a_sentence(tok):
         tok.encode("a", allowed_special="<|pad|>")
     with pytest.raises(ValueError, match='disallowed_special: expected "all" or a set of names'):
         tok.encode("a", disallowed_special="<|pad|>")
+    for names in (None, 3, {3}):
+        with pytest.raises(ValueError, match='allowed_special: expected "all" or a set of names'):
+            tok.encode("a", allowed_special=names)
+        with pytest.raises(ValueError, match='disallowed_special: expected "all" or a set of'):
+            tok.encode("a", disallowed_special=names)
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_disallowed_text_is_found_wherever_parts_are_cut(tok, monkeypatch, cut):
+    monkeypatch.setattr(stream, "_PIECE_CHARACTERS", cut)
+    with pytest.raises(ValueError, match="holds 'foo bar', a disallowed"):
+        list(tok.encode_iter("one two foo bar three", disallowed_special={"foo bar"}))
 
 
 def test_a_missing_end_of_text_is_told_with_its_remedy(tok):

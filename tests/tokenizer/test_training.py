@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from groundup.reference import bpe
 from groundup.tokenizer import PATTERNS, Tokenizer
+from groundup.tokenizer.counts import ChunkCounts
+from groundup.tokenizer.training import CorpusExhausted
 
 
 def test_ids_are_bytes_then_merges_then_specials():
@@ -22,12 +25,50 @@ def test_ids_are_bytes_then_merges_then_specials():
     assert tok.special_tokens == {"<|a|>": 259, "<|b|>": 260}
 
 
-def test_the_vocabulary_is_smaller_when_the_text_has_no_more_pairs():
-    tok = Tokenizer.train(["ab"], 1000, special_tokens=["<|endoftext|>"])
+def test_the_vocabulary_is_smaller_when_the_text_has_no_more_pairs_and_that_is_told():
+    with pytest.warns(CorpusExhausted, match="asked for 1000 ids, made 258: no pair") as told:
+        tok = Tokenizer.train(["ab"], 1000, special_tokens=["<|endoftext|>"])
+    assert [warning.filename for warning in told] == [__file__]
     assert tok.n_vocab == 258
     assert tok.eot_token == 257
-    assert Tokenizer.train([], 1000).n_vocab == 256
-    assert Tokenizer.train(["ab ab ab c"], 300, min_frequency=3).merge_counts.tolist() == [3]
+    with pytest.warns(CorpusExhausted, match="made 256"):
+        assert Tokenizer.train([], 1000).n_vocab == 256
+    with pytest.warns(CorpusExhausted, match="that occurs 3 times is left"):
+        assert Tokenizer.train(["ab ab ab c"], 300, min_frequency=3).merge_counts.tolist() == [3]
+    with pytest.warns(CorpusExhausted, match="occurs 1 times and makes 2 bytes is left"):
+        Tokenizer.train(["abcd"], 300, max_token_length=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Tokenizer.train(["ab"], 257).n_vocab == 257
+
+
+def test_numpys_whole_numbers_are_whole_numbers():
+    counts = {b"ab": np.int64(3), b"abc": np.uint8(2)}
+    tok = Tokenizer.train_from_counts(
+        counts, np.int64(258), min_frequency=np.int32(2), max_token_length=np.int64(3)
+    )
+    assert tok.merge_counts.tolist() == [5, 2]
+
+
+def test_many_short_texts_are_counted_a_batch_at_a_time():
+    """What waits to be counted is bounded in memory, not in characters."""
+    n_waiting = []
+
+    class Counted(str):
+        __slots__ = ()
+        n = 0
+
+        def __del__(self):
+            Counted.n -= 1
+
+    def texts():
+        for _ in range(1_000_000):
+            Counted.n += 1
+            n_waiting.append(Counted.n)
+            yield Counted()
+
+    ChunkCounts().add_texts(texts())
+    assert max(n_waiting) < 600_000  # a batch is counted while the next one comes
 
 
 @pytest.mark.parametrize("ties", bpe.TIES)
@@ -319,6 +360,10 @@ def test_a_mistyped_keyword_is_told():
 def test_bad_texts_are_told_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"got a single text; pass \[text\]"):
         Tokenizer.train("text", 300)
+    with pytest.raises(ValueError, match="texts: expected an iterable of str, got NoneType"):
+        Tokenizer.train(None, 300)
+    with pytest.raises(ValueError, match="paths: expected several paths, got NoneType"):
+        Tokenizer.train_files(None, 300)
     with pytest.raises(ValueError, match="expected str, got bytes as text 1; decode bytes first"):
         Tokenizer.train(["text", b"text"], 300)
     with pytest.raises(ValueError, match=r"expected several paths, got one; pass \[path\]"):

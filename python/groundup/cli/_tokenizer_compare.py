@@ -3,7 +3,6 @@
 import json as json_format
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -19,7 +18,7 @@ def compare(
     /,
     *,
     text: str | None = None,
-    files: tuple[Path, ...] = (),
+    files: tuple[str, ...] = (),
     json: bool = False,
 ) -> int:
     """Compare tokenizers on the same text: how many tokens, how long, how many of a word, how fast.

@@ -4,6 +4,7 @@ import errno
 import json as json_format
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from groundup.cli._tokenizer_files import open_any, text_files
+from groundup.cli._tokenizer_files import expect_apart, open_any, text_files
 
 if TYPE_CHECKING:
     from groundup.tokenizer.counts import ChunkCounts, ProgressCallback
 
 
 def train(
-    text: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    text: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     /,
     *,
     counts: tuple[Path, ...] = (),
@@ -62,6 +63,7 @@ default 0.9995
         json: print the result as one line of JSON
     """
     from groundup.tokenizer import Tokenizer
+    from groundup.tokenizer.training import CorpusExhausted
 
     if not text and not counts:
         raise ValueError("text: expected at least one file or folder; name a UTF-8 text file")
@@ -70,8 +72,10 @@ default 0.9995
     if pattern is None and known is not None:
         pattern = known.pattern
     begin = time.perf_counter()
-    with _progress() as told:
-        counted, files, n_bytes = _counted(text, counts, pattern, threads, memory, told)
+    files = _files_beside(out, text)
+    with _progress() as told, warnings.catch_warnings():
+        warnings.simplefilter("ignore", CorpusExhausted)  # told below
+        counted = _counted(files, counts, pattern, threads, memory, told)
         tok = Tokenizer.train_from_counts(
             counted,
             vocab_size,
@@ -94,11 +98,11 @@ default 0.9995
             "n_vocab": tok.n_vocab,
             "n_merges": len(tok.merges),
             "n_files": len(files),
-            "n_bytes": n_bytes,
+            "n_bytes": counted.n_bytes,
             "elapsed_seconds": elapsed_seconds,
         }
         print(json_format.dumps(result))
-    _tell(f"{out}: {tok.n_vocab:,} ids from {_amount(n_bytes, files, elapsed_seconds)}.")
+    _tell(f"{out}: {tok.n_vocab:,} ids from {_amount(counted.n_bytes, files, elapsed_seconds)}.")
     if tok.n_vocab < vocab_size:
         _tell(
             f"That is fewer than {vocab_size:,}: no pair that occurs {min_frequency} times is left."
@@ -107,7 +111,7 @@ default 0.9995
 
 
 def count(
-    text: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    text: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     /,
     *,
     counts: tuple[Path, ...] = (),
@@ -137,8 +141,9 @@ gpt4, or that of the tables
         raise ValueError("text: expected at least one file or folder; name a UTF-8 text file")
     _check_writable(out)
     begin = time.perf_counter()
+    files = _files_beside(out, text)
     with _progress() as told:
-        counted, files, n_bytes = _counted(text, counts, pattern, threads, memory, told)
+        counted = _counted(files, counts, pattern, threads, memory, told)
         counted.save(out)
     elapsed_seconds = time.perf_counter() - begin
     if json:
@@ -148,25 +153,29 @@ gpt4, or that of the tables
             "n_chunks": counted.n_chunks,
             "n_distinct": len(counted),
             "n_files": len(files),
-            "n_bytes": n_bytes,
+            "n_bytes": counted.n_bytes,
             "elapsed_seconds": elapsed_seconds,
         }
         print(json_format.dumps(result))
-    _tell(
-        f"{out}: {len(counted):,} distinct chunks from {_amount(n_bytes, files, elapsed_seconds)}."
-    )
+    amount = _amount(counted.n_bytes, files, elapsed_seconds)
+    _tell(f"{out}: {len(counted):,} distinct chunks from {amount}.")
     return 0
 
 
+def _files_beside(out: Path, text: Iterable[str]) -> list[Path]:
+    files = [file for name in text for file in text_files(name)]
+    expect_apart(out, files)
+    return files
+
+
 def _counted(
-    text: Iterable[Path],
+    files: list[Path],
     tables: Iterable[Path],
     pattern: str | None,
     threads: int | None,
     memory: int,
     told: "ProgressCallback",
-) -> tuple["ChunkCounts", list[Path], int]:
-    """The counts, the files of text, and how many bytes of text were counted here and before."""
+) -> "ChunkCounts":
     from groundup.tokenizer.counts import ChunkCounts
     from groundup.tokenizer.training import DEFAULT_PATTERN
 
@@ -178,15 +187,14 @@ def _counted(
     counted = ChunkCounts(pattern, threads=threads, memory_bytes=memory * 10**6)
     for table in tables:
         counted.add_table(table)
-    files = [file for path in text for file in text_files(path)]
     counted.add_files(files, progress=told)
     if counted.n_bytes == 0:
-        named = " ".join(map(str, [*text, *tables]))
+        named = " ".join(map(str, [*files, *tables]))
         raise ValueError(
             f"text: expected text to learn from, but {named} holds none; name files that are not "
             "empty"
         )
-    return counted, files, counted.n_bytes
+    return counted
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Training knows a text by its counts alone, so counting can be done in parts: eac
 share and saves a table, one merges the tables and trains.
 """
 
+import operator
 import os
 import stat
 import struct
@@ -71,6 +72,8 @@ class ChunkCounts:
         """Count texts, each split on its own. ValueError where one is no str."""
         if isinstance(texts, str | bytes):
             raise ValueError("texts: expected an iterable of str, got a single text; pass [text].")
+        if not isinstance(texts, Iterable):
+            raise ValueError(f"texts: expected an iterable of str, got {type(texts).__name__}.")
         told = _counting(progress, self._chunks, None)
         self._chunks.add_texts(texts, self._pattern, self._threads, told)
 
@@ -84,6 +87,8 @@ class ChunkCounts:
         """
         if isinstance(paths, str | bytes | os.PathLike):
             raise ValueError("paths: expected several paths, got one; pass [path].")
+        if not isinstance(paths, Iterable):
+            raise ValueError(f"paths: expected several paths, got {type(paths).__name__}.")
         files = []
         for path in map(Path, paths):
             if path.is_dir():
@@ -203,23 +208,33 @@ class ChunkCounts:
         )
 
 
+def whole_number(value: object) -> int | None:
+    """As Python's int, NumPy's among them; None for what is no whole number."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def threads_or_default(threads: int | None, argument: str = "num_threads") -> int:
     if threads is None:
         return default_threads()
-    if not isinstance(threads, int) or threads < 1:
+    number = whole_number(threads)
+    if number is None or number < 1:
         raise ValueError(f"{argument}: expected a whole number from 1, or None, got {threads!r}.")
-    return min(threads, MAX_THREADS)
+    return min(number, MAX_THREADS)
 
 
 def memory_or_default(memory_bytes: int | None) -> int:
     if memory_bytes is None:
         return DEFAULT_MEMORY_BYTES
-    if not isinstance(memory_bytes, int) or memory_bytes < 1:
+    number = whole_number(memory_bytes)
+    if number is None or number < 1:
         raise ValueError(
             f"memory_bytes: expected a whole number of bytes from 1, or None, got "
             f"{memory_bytes!r:.60}."
         )
-    return min(memory_bytes, (1 << 63) - 1)
+    return min(number, (1 << 63) - 1)
 
 
 def _spelled(pattern: Pattern) -> str:
@@ -258,19 +273,22 @@ def _checked_counts(counts: Mapping[bytes, int]) -> Mapping[bytes, int]:
             f"{type(counts).__name__}."
         )
     n_windows = 0
-    for chunk, count in counts.items():
-        if not isinstance(chunk, bytes) or not isinstance(count, int) or not 0 <= count < 1 << 62:
+    whole: dict[bytes, int] = {}
+    for chunk, given in counts.items():
+        count = whole_number(given)
+        if not isinstance(chunk, bytes) or count is None or not 0 <= count < 1 << 62:
             raise ValueError(
                 "counts: expected bytes and how often they occur (below 2^62), got "
-                f"{chunk!r}: {count!r}."
+                f"{chunk!r}: {given!r}."
             )
+        whole[chunk] = count
         n_windows += len(chunk) * count
     if n_windows >= MAX_WINDOWS:
         raise ValueError(
             "counts: expected bytes times counts to sum to less than 2^62; divide all counts by "
             "one factor."
         )
-    return counts
+    return whole
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -39,6 +39,8 @@ class Decoder:
         return np.fromiter(map(len, self._tokens), np.int64, len(self._tokens))
 
     def decode(self, ids: ArrayLike, errors: str) -> str:
+        if not isinstance(errors, str):
+            raise TypeError(f'errors: expected "replace" or "strict", got {errors!r:.60}.')
         if self._native is not None:
             text: str | None = self._native.decode(ids, errors)
             if text is not None:
@@ -55,6 +57,8 @@ class Decoder:
         return decoded
 
     def decode_batch(self, batch: Iterable[ArrayLike], errors: str) -> list[str]:
+        if not isinstance(batch, Iterable):
+            raise TypeError(f"batch: expected several lists of ids, got {type(batch).__name__}.")
         return [self.decode(ids, errors) for ids in batch]
 
     def _checked(self, ids: ArrayLike) -> Ids:
@@ -69,7 +73,8 @@ class Decoder:
             return np.empty(0, dtype=np.uint32)
         if given.ndim > 1:
             raise ValueError(_expected(f"shape {given.shape}; use decode_batch for several texts"))
-        if given.ndim == 0 or given.dtype.kind not in "iu":
+        is_large = given.dtype == object and all(isinstance(i, int) for i in given.flat)
+        if given.ndim == 0 or not (given.dtype.kind in "iu" or is_large):
             raise ValueError(_expected(f"{ids!r:.60}"))
         n_ids = len(self._tokens)
         if given.min() < 0 or given.max() >= n_ids or not self.lengths[given].all():

@@ -114,7 +114,7 @@ class Encodes(Parts):
 
     def _with_dropout(self, dropout: float, seed: int | None) -> Callable[[str], Ids]:
         """An encoder of the pieces of one text, each with draws of its own."""
-        if not isinstance(dropout, float | int) or not 0 <= dropout <= 1:
+        if not isinstance(dropout, float | int | np.floating) or not 0 <= dropout <= 1:
             raise ValueError(f"dropout: expected a number from 0 to 1, got {dropout!r:.60}.")
         try:
             first = secrets.randbits(64) if seed is None else operator.index(seed)
@@ -200,7 +200,10 @@ class Encodes(Parts):
         """
         if isinstance(texts, str):
             texts = [texts]
-        for part in encodable_parts(texts, self._can_cut(), self._specials.around):
+        elif not isinstance(texts, Iterable):
+            raise TypeError(f"texts: expected parts of one text, got {type(texts).__name__}.")
+        sought = self._specials.sought(disallowed_special)
+        for part in encodable_parts(texts, self._can_cut(), sought):
             yield from self.encode(
                 part, allowed_special=allowed_special, disallowed_special=disallowed_special
             )
@@ -226,4 +229,6 @@ def _text(text: object) -> str:
 def _list_of(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("texts: expected a list of str, got one str; pass [text].")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts: expected a list of str, got {type(texts).__name__}.")
     return [_text(text) for text in texts]

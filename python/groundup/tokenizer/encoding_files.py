@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,14 +38,16 @@ class EncodesFiles(Encodes):
         files' sizes; with pattern "none" or a regex of one's own a whole file must fit.
 
         num_threads   None: one per core
-        Raises ValueError for a file that is not UTF-8 or holds a disallowed special token, OSError
-        for one that cannot be read; what came before has been given out by then.
+        Raises ValueError for a file that is not UTF-8, holds a disallowed special token or is
+        written to while it is read, OSError for one that cannot be read; what came before has
+        been given out by then.
         """
         threads = threads_or_default(num_threads)
+        sought = self._specials.sought(disallowed_special)
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             group: list[tuple[str, int | None]] = []
             n_characters = 0
-            for part in encodable_parts(_read(Path(path)), self._can_cut(), self._specials.around):
+            for part in encodable_parts(_read(Path(path)), self._can_cut(), sought):
                 allowed = self._specials.allowed_in(part, allowed_special, disallowed_special)
                 group += self._specials.pieces(part, allowed)
                 n_characters += len(part)
@@ -110,6 +113,7 @@ def _read(path: Path) -> Iterator[str]:
     utf8 = codecs.getincrementaldecoder("utf-8")()
     n_before = 0  # bytes of whole characters so far
     with open(path, "rb") as stream:
+        before = os.fstat(stream.fileno())
         while True:
             part = stream.read(_READ_BYTES)
             waiting = len(utf8.getstate()[0])
@@ -121,6 +125,13 @@ def _read(path: Path) -> Iterator[str]:
                     "the file (iconv -f ENCODING -t UTF-8)."
                 ) from None
             n_before += waiting + len(part) - len(utf8.getstate()[0])
+            if not part and stat.S_ISREG(before.st_mode):
+                now = os.fstat(stream.fileno())
+                if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                    raise ValueError(
+                        f"{path}: expected a file that stays as it is, but it was written to "
+                        "while it was read; encode it again when it is whole."
+                    )
             yield text
             if not part:
                 return

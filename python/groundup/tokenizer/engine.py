@@ -29,6 +29,7 @@ from groundup.tokenizer.vocabulary import Merges, merge_rows
 MAX_TOKEN_LENGTH = (1 << 32) - 1  # no token is longer: the engine's positions have 32 bits
 MAX_ITEMS = (1 << 63) - 1
 _BATCH_CHARACTERS = 1 << 24
+_CHARACTERS_PER_STR = 64  # what Python keeps beside a text's own characters
 
 
 def native_core() -> ModuleType | None:
@@ -262,7 +263,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     n_characters = 0
     for text in texts:
         batch.append(text)
-        n_characters += len(text)
+        n_characters += len(text) + _CHARACTERS_PER_STR
         if n_characters >= _BATCH_CHARACTERS:
             yield batch
             batch, n_characters = [], 0

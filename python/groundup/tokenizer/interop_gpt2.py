@@ -8,7 +8,7 @@ import numpy as np
 
 from groundup._files import write_atomic
 from groundup.tokenizer.byte_letters import from_letters, to_letters
-from groundup.tokenizer.patterns import Pattern, find_pattern
+from groundup.tokenizer.patterns import Pattern, find_pattern, split
 from groundup.tokenizer.reading import expect_id, read_json, read_lines
 from groundup.tokenizer.vocabulary import MAX_IDS, Merges, Vocabulary, checked, expect_bytes
 
@@ -58,6 +58,13 @@ def vocabulary_of_letters(
     if specials is None:
         made = set(products)
         specials = {n: i for n, i in numbers.items() if len(n) > 1 and n not in made}
+        for name in specials:
+            if _could_be_merged(name, pattern):
+                raise ValueError(
+                    f"{source}: expected a merge for {name!r}, which is no byte and could not "
+                    "be a special token: the pattern keeps it in one chunk. Is the file of merges "
+                    "whole?"
+                )
     for parts in (lefts, rights, products):
         if not specials.keys().isdisjoint(parts):
             number = next(n for n, part in enumerate(parts) if part in specials)
@@ -81,6 +88,17 @@ def vocabulary_of_letters(
     while tokens and not tokens[-1]:
         tokens.pop()
     return checked(Vocabulary(tokens, merges, pattern, dict(specials), whole_chunks), source)
+
+
+def _could_be_merged(name: str, pattern: Pattern) -> bool:
+    """Whether a text may hold this token's bytes within one chunk, as tokens that merges made."""
+    token = from_letters(name)
+    if not token:
+        return False
+    try:
+        return len(list(split(token.decode(), pattern))) == 1
+    except UnicodeDecodeError:
+        return True
 
 
 def checked_ids(ids: Mapping[str, object], source: str) -> dict[str, int]:
@@ -166,8 +184,8 @@ def _expect_kinds_to_be_told(vocabulary: Vocabulary) -> None:
                 "save with tok.save."
             )
     for name in vocabulary.specials:
-        if len(name) == 1:
+        if len(name) == 1 or _could_be_merged(name, vocabulary.pattern):
             raise ValueError(
-                f"encoder.json would make a byte of the special token {name!r}; rename it, or "
-                "save with tok.save."
+                f"encoder.json tells special tokens by marks as in <|{name}|>, and would take "
+                f"{name!r} for an ordinary one; rename it, or save with tok.save."
             )

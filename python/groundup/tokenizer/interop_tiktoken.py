@@ -8,7 +8,8 @@ import base64
 import binascii
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from groundup._files import write_atomic
@@ -140,9 +141,20 @@ def to_file(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
     write_atomic(path, b"".join(lines))
 
 
+def _expect_specials_apart(names: Iterable[str]) -> None:
+    in_order = sorted(names)  # one that begins with another follows it, or others that do
+    for shorter, longer in pairwise(in_order):
+        if longer.startswith(shorter):
+            raise ValueError(
+                f"tiktoken takes either of {shorter!r} and {longer!r} where the longer one stands, "
+                "the longer one is taken here; rename one, or save with tok.save."
+            )
+
+
 def to_encoding(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
     import tiktoken
 
+    _expect_specials_apart(vocabulary.specials)
     return tiktoken.Encoding(
         name,
         pat_str=pattern_for_tiktoken(vocabulary.pattern),

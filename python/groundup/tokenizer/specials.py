@@ -5,7 +5,7 @@ its id) or no longer disallowed (then it is ordinary text). Where two could star
 the longer wins.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal
 
@@ -30,7 +30,7 @@ class SpecialTokens:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected str, got {type(text).__name__}.")
-        if not self.names and allowed != "all" and not allowed and disallowed == "all":
+        if not self.names and disallowed == "all" and allowed is not None and not allowed:
             return self.names
         permitted = (
             self.names if allowed == "all" else self.names & _names(allowed, "allowed_special")
@@ -60,13 +60,20 @@ class SpecialTokens:
         if seen < len(text):
             yield text[seen:], None
 
-    def around(self, text: str, cut: int) -> int | None:
-        """Where a special token starts, whole or as far as `text` goes, that `cut` would part."""
-        for name in self.names:
-            for start in range(max(0, cut - len(name) + 1), cut):
-                if name.startswith(text[start : start + len(name)]):
-                    return start
-        return None
+    def sought(self, disallowed: DisallowedSpecial) -> frozenset[str]:
+        """What a cut must not part: the special tokens and whatever else is disallowed."""
+        if disallowed == "all":
+            return self.names
+        return self.names | _names(disallowed, "disallowed_special")
+
+
+def around(names: frozenset[str], text: str, cut: int) -> int | None:
+    """Where one of `names` starts, whole or as far as `text` goes, that `cut` would part."""
+    for name in names:
+        for start in range(max(0, cut - len(name) + 1), cut):
+            if name.startswith(text[start : start + len(name)]):
+                return start
+    return None
 
 
 def first_in(text: str, names: frozenset[str]) -> str | None:
@@ -87,4 +94,6 @@ def _finder(names: frozenset[str]) -> "regex.Pattern[str]":
 def _names(names: Collection[str], argument: str) -> frozenset[str]:
     if isinstance(names, str):
         raise ValueError(f'{argument}: expected "all" or a set of names, got the text {names!r}.')
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'{argument}: expected "all" or a set of names, got {names!r:.60}.')
     return frozenset(names)

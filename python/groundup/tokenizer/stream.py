@@ -8,6 +8,8 @@ from typing import SupportsIndex
 import regex
 from numpy.typing import ArrayLike
 
+from groundup.tokenizer.specials import around
+
 # A place where a chunk ends whatever follows, in every built-in pattern: before a space that
 # follows no white space, or before a line end that follows a letter. The letters are those that
 # every version of Unicode calls so.
@@ -33,7 +35,7 @@ class StreamDecoder:
         try:
             more = [operator.index(ids)]  # type: ignore[arg-type]
         except TypeError:
-            more = list(ids)  # type: ignore[arg-type]
+            more = ids  # type: ignore[assignment]
         return self._utf8.decode(self._decode_bytes(more))
 
     def finish(self) -> str:
@@ -42,26 +44,26 @@ class StreamDecoder:
         return text
 
 
-def encodable_parts(
-    texts: Iterable[str], can_cut: bool, special_around: Callable[[str, int], int | None]
-) -> Iterator[str]:
+def encodable_parts(texts: Iterable[str], can_cut: bool, sought: frozenset[str]) -> Iterator[str]:
     """The joined `texts` again, in parts that encode on their own to the same ids.
 
-    can_cut          whether the pattern is one for which a cut is known to be safe; otherwise
-                     the whole text becomes one part
-    special_around   (text, cut) -> where a special token starts that `cut` would part, or None
+    can_cut   whether the pattern is one for which a cut is known to be safe; otherwise the whole
+              text becomes one part
+    sought    what no cut must part, such as special tokens
     """
     waiting: list[str] = []
     n_waiting = 0
     n_wanted = _PIECE_CHARACTERS
     for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"texts: expected str, got {type(text).__name__}.")
         waiting.append(text)
         n_waiting += len(text)
         if not can_cut or n_waiting < n_wanted:
             continue
         joined = "".join(waiting)
         cut = _last_cut(joined, len(joined) - 1)
-        while cut > 0 and (start := special_around(joined, cut)) is not None:
+        while cut > 0 and (start := around(sought, joined, cut)) is not None:
             cut = _last_cut(joined, start)
         if cut > 0:
             yield joined[:cut]

@@ -3,13 +3,13 @@
 Names and arguments are tiktoken's where it has the same thing.
 """
 
-import operator
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from groundup.tokenizer import explain as explaining
+from groundup.tokenizer.counts import whole_number
 from groundup.tokenizer.encoding_files import EncodesFiles
 from groundup.tokenizer.engine import without_surrogates
 from groundup.tokenizer.exchange import Exchange
@@ -126,7 +126,13 @@ class Tokenizer(Trainable, EncodesFiles, Exchange):
                     f"explain: {token_or_text!r} is no token; pass str to explain text."
                 )
             return explainer.token(self._vocabulary.tokens.index(token_or_text))
-        return explainer.token(operator.index(token_or_text))
+        number = whole_number(token_or_text)
+        if number is None:
+            raise TypeError(
+                "explain: expected a token's id or bytes, or a text, got "
+                f"{type(token_or_text).__name__}."
+            )
+        return explainer.token(number)
 
     def explain_merges(self) -> Iterator[tuple[explaining.Merge, str | None]]:
         """Each merge in the order in which it was learned, and a chunk that holds its token.

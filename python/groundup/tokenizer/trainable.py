@@ -20,8 +20,8 @@ class Trainable(Parts):
 
         vocab_size          counts the 256 bytes and the special tokens; ids are the bytes, the
                             characters where those are the base, the merges, the special tokens.
-                            It comes out smaller when no pair of neighbours that occurs
-                            `min_frequency` times is left
+                            It comes out smaller, with a warning, when no pair of
+                            neighbours that occurs `min_frequency` times is left
         pattern             how text is cut before merging: a name in PATTERNS or a regex; None
                             for "gpt4", or for that of `extend`
         base                what is merged at first: "bytes", or "codepoints" with bytes for those

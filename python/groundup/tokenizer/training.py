@@ -1,9 +1,10 @@
 """From texts, files or counted chunks to a vocabulary."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeVar
 
 from groundup.reference.bpe import TIES, alphabet_of
 from groundup.tokenizer.counts import (
@@ -11,6 +12,7 @@ from groundup.tokenizer.counts import (
     ProgressCallback,
     memory_or_default,
     threads_or_default,
+    whole_number,
 )
 from groundup.tokenizer.engine import Chunks, Rules, without_surrogates
 from groundup.tokenizer.extending import Known, known_merges, new_base
@@ -24,12 +26,18 @@ from groundup.tokenizer.vocabulary import (
     checked,
 )
 
+T = TypeVar("T")
+
 DEFAULT_PATTERN = "gpt4"
 DEFAULT_COVERAGE = 0.9995
 _BASES: dict[str, Literal["bytes", "code points"]] = {
     "bytes": "bytes",
     "codepoints": "code points",
 }
+
+
+class CorpusExhausted(UserWarning):
+    """A vocabulary came out smaller than asked for: nothing was left to merge."""
 
 
 class Options(TypedDict, total=False):
@@ -57,11 +65,11 @@ class Plan:
                 f"train: expected keywords among {', '.join(Options.__annotations__)}; got "
                 f"{unknown[0]!r}."
             )
-        self.vocab_size = vocab_size
+        self.vocab_size = _as_int(vocab_size)
         self.pattern = options.get("pattern")
         self.special_tokens = options.get("special_tokens", ())
-        self.min_frequency = options.get("min_frequency", 1)
-        self.max_token_length = options.get("max_token_length")
+        self.min_frequency = _as_int(options.get("min_frequency", 1))
+        self.max_token_length = _as_int(options.get("max_token_length"))
         self.ties = options.get("ties", "smallest_pair")
         self.threads = options.get("threads")
         self.memory_bytes = options.get("memory_bytes")
@@ -237,6 +245,8 @@ def _trained(counts: ChunkCounts, plan: Plan) -> tuple[Vocabulary, Chunks]:
         threads_or_default(plan.threads),
         None if progress is None else lambda done: progress("merging", done, n_merges),
     )
+    if len(merges) < n_merges:
+        _warn_of_exhaustion(plan, plan.vocab_size - n_merges + len(merges))
     rows, tokens = known.extended(merges)
     specials = {} if plan.extend is None else dict(plan.extend.specials)
     specials |= {name: len(tokens) + i for i, name in enumerate(plan.new_specials)}
@@ -250,6 +260,22 @@ def _trained(counts: ChunkCounts, plan: Plan) -> tuple[Vocabulary, Chunks]:
         decode_only={} if plan.extend is None else plan.extend.decode_only,
     )
     return checked(vocabulary, "training"), counts._chunks
+
+
+def _warn_of_exhaustion(plan: Plan, n_ids: int) -> None:
+    short = "" if plan.max_token_length is None else f" and makes {plan.max_token_length} bytes"
+    warnings.warn(
+        f"vocab_size: asked for {plan.vocab_size} ids, made {n_ids}: no pair of neighbours that "
+        f"occurs {plan.min_frequency} times{short} is left. Give more text, or ask for fewer.",
+        CorpusExhausted,
+        stacklevel=5,  # who called Tokenizer.train
+    )
+
+
+def _as_int(value: T) -> T | int:
+    """NumPy's whole numbers as Python's; anything else as it is, for the check that follows."""
+    number = whole_number(value)
+    return value if number is None else number
 
 
 def _vocabulary_of(extend: Parts | None) -> Vocabulary | None:

@@ -1,11 +1,12 @@
-"""How a network should start, and how to see whether it is well: activations, gradients, updates.
+"""How a network should start: first losses, gains, and a norm that mends bad starts.
 
 A network that starts badly spends its time mending the start. Lecture: Zero to Hero, "makemore
-part 3: activations, gradients, BatchNorm". Read beside it: groundup/reference/layers.py.
+part 3: activations, gradients, BatchNorm"; its diagnostics are lesson 4a. Read beside it:
+groundup/reference/layers.py.
 """
 
 # %% [markdown]
-# # 4. Initialisation, BatchNorm, diagnostics
+# # 4. Initialisation and BatchNorm
 
 # %%
 import math
@@ -13,14 +14,13 @@ import math
 import numpy as np
 
 from groundup import course
-from groundup.reference import layers
 from groundup.reference.layers import BatchNorm1d, Function, Linear, Sequential
 from groundup.reference.makemore import training
 from groundup.reference.makemore.mlp import MLP, dead_units, saturation
 from groundup.reference.makemore.words import Vocabulary, examples, read_names, split
 from groundup.reference.tensor import Tensor, cross_entropy
 
-lesson = course.Lesson(4, "Initialisation, BatchNorm, diagnostics")
+lesson = course.Lesson(4, "Initialisation and BatchNorm")
 FILE = "names/names.txt"
 names = read_names(lesson.text(FILE, stand_in=course.names_of_python))
 vocabulary = Vocabulary.of(names)
@@ -74,23 +74,6 @@ lesson.keep(picture)
 rng = np.random.default_rng(0)
 
 
-def leaky_relu(x: Tensor) -> Tensor:
-    return x.relu() - (-x).relu() * 0.01
-
-
-def elu(x: Tensor) -> Tensor:
-    return x.relu() + (-(-x).relu()).exp() - 1.0
-
-
-ACTIVATIONS = {
-    "tanh": (Tensor.tanh, 5 / 3),
-    "sigmoid": (Tensor.sigmoid, 1.0),
-    "relu": (Tensor.relu, math.sqrt(2)),
-    "leaky relu": (leaky_relu, math.sqrt(2)),
-    "elu": (elu, math.sqrt(2)),
-}
-
-
 def stack(function, gain, n_layers=6, width=100):
     """Linear and function n_layers times, and a sum at the end."""
     parts = []
@@ -113,26 +96,6 @@ relu = stack(Tensor.relu, math.sqrt(2))
 relu(x)
 squares = [float(np.square(out.data).mean()) for out in relu.outputs[1::2]]
 lesson.check_band("mean square after six relus with √2, before 1", squares[-1], 0.5, 2.0)
-
-picture = lesson.figure("activations", 9, 8)
-if picture is not None:
-    grid = picture.subplots(len(ACTIVATIONS), 2, squeeze=False)
-for row, (name, (function, gain)) in enumerate(ACTIVATIONS.items()):
-    net = stack(function, gain)
-    out = net(x)
-    (out * rng.normal(size=out.shape)).sum().backward()
-    shut = name == "relu"
-    flat = [float((o.data == 0).mean() if shut else saturation(o.data)) for o in net.outputs[1::2]]
-    print(f"    {name}, {'zeros' if shut else 'beyond .97'}: {' '.join(f'{f:.2f}' for f in flat)}")
-    if picture is not None:
-        for layer, o in enumerate(net.outputs[1::2]):
-            for axes, values in ((grid[row, 0], o.data), (grid[row, 1], o.grad)):
-                heights, edges = np.histogram(values, 60, density=True)
-                axes.plot(edges[:-1], heights, label=f"layer {layer + 1}")
-        grid[row, 0].set(ylabel=name)
-        grid[0, 0].set(title="activations")
-        grid[0, 1].set(title="gradients")
-lesson.keep(picture)
 
 # %% [markdown]
 # ## BatchNorm
@@ -166,6 +129,30 @@ moved = BatchNorm1d(5)(batch + shifted).data
 lesson.check("a bias before it changes", float(np.abs(moved - out).max()), 0, within=1e-9)
 
 # %% [markdown]
+# It belongs before the tanh, not behind it, as one listing has it. Before, it does not matter how
+# large the weights are; behind, the tanh are saturated already, and no norm brings back what they
+# cut off. What comes out has size 1, and so looks well.
+
+# %%
+weights = rng.normal(size=(100, 100)) / 10
+given = rng.normal(size=(500, 100))
+flat = {}
+for size in (1, 10):
+    inside = Tensor(given @ weights * size)
+    for order, hidden in (
+        ("before", BatchNorm1d(100)(inside).tanh()),
+        ("behind", inside.tanh()),
+    ):
+        flat[order, size] = saturation(hidden.data)
+print(f"    size of tanh and then BatchNorm: {BatchNorm1d(100)(inside.tanh()).data.std():.2f}")
+for size, expected in ((1, 0.037), (10, 0.83)):
+    lesson.check(
+        f"BatchNorm behind, weights x {size}: saturated", flat["behind", size], expected, 0.02
+    )
+lesson.check("BatchNorm before, weights x 10: saturated", flat["before", 10], 0.037, 0.01)
+lesson.check("against weights x 1", flat["before", 10] - flat["before", 1], 0, within=1e-3)
+
+# %% [markdown]
 # ## Four runs
 #
 # The same network: the naive start, its logits mended, its tanh mended too, and BatchNorm. The
@@ -193,88 +180,6 @@ for name, (settings, published) in STARTS.items():
     if lesson.mode == "full":
         lesson.check(f"dev loss, {name} start", results[name], published, within=0.02, of=FILE)
 lesson.claim("the calm start ends better than the naive one", results["calm"] < results["naive"])
-
-# %% [markdown]
-# ## Watching a run
-#
-# How large is a step beside the weight it changes? About a thousandth (-3 in log10) is well: much
-# less and the layer hardly learns, much more and it is thrown about.
-
-# %%
-rng = np.random.default_rng(5)
-deep = Sequential(
-    layers.Embedding(V, 10, rng),
-    layers.FlattenConsecutive(3),
-    *(
-        part
-        for n_in in (30, 100, 100, 100)
-        for part in (Linear(n_in, 100, rng, False, 5 / 3), BatchNorm1d(100), Function(Tensor.tanh))
-    ),
-    Linear(100, V, rng, gain=0.1),
-).to(np.float32)
-weights = [p for p in deep.parameters() if p.data.ndim == 2][1:]
-ratios = []
-n_watched = lesson.choose(fast=150, usual=1000, full=5000)
-
-
-def watched(parameters, rate):
-    ratios.append([float(np.log10((rate * p.grad).std() / p.data.std() + 1e-12)) for p in weights])
-    training.descend(parameters, rate)
-
-
-losses = list(
-    training.train(deep, train_x, train_y, n_watched, 32, lambda i: 0.1, rng, step=watched)
-)
-middle = float(np.median(np.array(ratios)[n_watched // 2 :, :-1]))
-lesson.check("log10 of update to weight, the layers' median", middle, -3, within=0.7)
-lesson.check_band("first loss of the deep network", losses[0], 3.1, 3.5)
-picture = lesson.figure("updates")
-if picture is not None:
-    axes = picture.subplots()
-    for i, line in enumerate(np.array(ratios).T):
-        axes.plot(line, linewidth=0.7, label=f"layer {i + 1}")
-    axes.axhline(-3, color="black")
-    axes.set(xlabel="step", ylabel="log10(update / weight)")
-    axes.legend()
-lesson.keep(picture)
-tanh_outputs = [
-    o.data for o, part in zip(deep.outputs, deep.layers, strict=True) if isinstance(part, Function)
-]
-print("    tanh saturated, by layer:", " ".join(f"{saturation(o):.1%}" for o in tanh_outputs))
-lesson.claim("with BatchNorm few tanh saturate", max(map(saturation, tanh_outputs)) < 0.25)
-
-picture = lesson.figure("weights", 9, 3)
-if picture is not None:
-    axes = picture.subplots()
-    for i, p in enumerate(weights):
-        heights, edges = np.histogram(p.grad / p.data.std(), 80, density=True)
-        axes.semilogy(edges[:-1], heights + 1e-6, label=f"layer {i + 1}")
-    axes.set(xlabel="gradient over the weights' size", ylabel="density")
-    axes.legend()
-lesson.keep(picture)
-
-# %% [markdown]
-# ## Clip the gradient, not the loss
-#
-# One bad example can throw the weights far. Clipping the gradient shortens the step and keeps its
-# direction. Clipping the loss, min(loss, c), has no slope above c: exactly the examples that are
-# worst are not learned from.
-
-# %%
-logits = Tensor(np.array([[8.0, 0.0, 0.0], [0.0, 0.5, 0.0]]))
-bad = np.array([1])
-loss_bad = cross_entropy(logits[0:1], bad)
-clipped_loss = -((-loss_bad + 2.0).relu() - 2.0)  # min(loss, 2)
-clipped_loss.backward()
-lesson.check("a clipped loss: gradient of the bad example", float(np.abs(logits.grad).max()), 0)
-lesson.check("and its value", clipped_loss.item(), 2)
-logits.grad = None
-cross_entropy(logits[0:1], bad).backward()
-norm = float(np.sqrt(np.square(logits.grad).sum()))
-clipped = logits.grad * min(1.0, 0.5 / norm)
-cosine = float((clipped * logits.grad).sum() / norm / np.sqrt(np.square(clipped).sum()))
-lesson.check("a clipped gradient: its size", float(np.sqrt(np.square(clipped).sum())), 0.5)
-lesson.check("and its direction, the cosine with the whole", cosine, 1)
 
 # %%
 lesson.finish()

@@ -235,7 +235,8 @@ struct Window<Pattern::indic_math> {
 // The ends of the chunks of a window at text[at]; n bytes of text are there. Returns how many were
 // written (up to 64, into room for 64) and, in *odd, the offset up to which chunk by chunk is next.
 template <Pattern pattern>
-inline size_t window(const Byte* text, size_t at, size_t n, size_t* ends, size_t* odd) noexcept {
+inline size_t window(const Byte* text, size_t at, size_t n, size_t* ends, size_t* last,
+                     size_t* odd) noexcept {
   Byte rest[kWindow];
   const Byte* bytes = text + at;
   unsigned known = kWindow;
@@ -256,10 +257,9 @@ inline size_t window(const Byte* text, size_t at, size_t n, size_t* ends, size_t
   }
   uint64_t chunk_ends = found.at & lowest(limit + 1) & ~uint64_t{1};
   const size_t count = static_cast<size_t>(__builtin_popcountll(chunk_ends));
-  for (size_t written = 0; written < count; written += 16) {  // 16 at once: a branch less
-    for (int k = 0; k < 16; ++k, chunk_ends &= chunk_ends - 1)
-      ends[written + k] = at + (chunk_ends ? __builtin_ctzll(chunk_ends) : 64);
-  }
+  write_places(chunk_ends, at, ends);
+  // Not read back from `ends`: the next window waits for it, and would wait for all before it.
+  if (count) *last = at + 63 - static_cast<size_t>(__builtin_clzll(chunk_ends));
   return count;
 }
 
@@ -270,9 +270,9 @@ size_t scan_all(const Byte* text, size_t at, size_t n, size_t* ends, size_t capa
   while (at < n && found < capacity) {
     odd = at;
     if (capacity - found >= kWindow) {
-      const size_t more = n - at < kShortest ? 0 : window<pattern>(text, at, n, ends + found, &odd);
+      const size_t more =
+          n - at < kShortest ? 0 : window<pattern>(text, at, n, ends + found, &at, &odd);
       found += more;
-      if (more) at = ends[found - 1];
       if (more && odd <= at) continue;  // the window was clear
     } else if (found) {
       break;

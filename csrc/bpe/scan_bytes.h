@@ -208,5 +208,26 @@ struct WideClasses {
   }
 };
 
+// Writes first + i for each bit i of a mask, into room for 64.
+#if defined(__AVX512BW__)
+inline void write_places(uint64_t mask, size_t first, size_t* out) noexcept {
+  const __m512i iota = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+  __m512i places = _mm512_add_epi64(_mm512_set1_epi64(static_cast<long long>(first)), iota);
+  for (int byte = 0; byte < 8; ++byte, mask >>= 8) {  // no branch: the next store overwrites
+    const auto eight = static_cast<__mmask8>(mask);
+    _mm512_storeu_si512(out, _mm512_maskz_compress_epi64(eight, places));
+    out += __builtin_popcount(eight);
+    places = _mm512_add_epi64(places, _mm512_set1_epi64(8));
+  }
+}
+#else
+inline void write_places(uint64_t mask, size_t first, size_t* out) noexcept {
+  const size_t count = static_cast<size_t>(__builtin_popcountll(mask));
+  for (size_t written = 0; written < count; written += 16)  // 16 at once: a branch less
+    for (int k = 0; k < 16; ++k, mask &= mask - 1)
+      out[written + k] = first + (mask ? __builtin_ctzll(mask) : 64);
+}
+#endif
+
 }  // namespace
 }  // namespace groundup::GROUNDUP_ISA

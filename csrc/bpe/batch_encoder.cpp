@@ -58,8 +58,7 @@ void BatchEncoder::ask_for_entries(const std::uint8_t* text, std::size_t n, std:
     } else {
       keys_[i] = kNotShort;
       places_[i] = cache_.place_of(0);
-      if (length <= ChunkCache::kLongChunk)
-        __builtin_prefetch(&cache_.long_at(hash_bytes(chunk, length)));
+      if (length <= ChunkCache::kLongChunk) cache_.prefetch_long(hash_bytes(chunk, length));
     }
     __builtin_prefetch(places_[i]);
   }
@@ -72,11 +71,11 @@ std::uint32_t* BatchEncoder::encode_elsewhere(const std::uint8_t* chunk, std::si
     const ChunkCache::Short* const known = cache_.find_elsewhere(keys_[i], places_[i]);
     if (known == nullptr) return encode_missing(chunk, n, keys_[i], ids, out);
     if (!known->is_long()) return known->ids.copy_to(out);
-    if (const ChunkCache::Long* found = cache_.find_long(keys_[i], *known))
+    if (const ChunkCache::Long* found = cache_.find_long(chunk, n, known->ids.ids[0]))
       return found->copy_to(out);
   } else if (n <= ChunkCache::kLongChunk) {
-    const ChunkCache::Long& found = cache_.long_at(hash_bytes(chunk, n));
-    if (found.holds(chunk, n)) return found.copy_to(out);
+    if (const ChunkCache::Long* found = cache_.find_long(chunk, n, hash_bytes(chunk, n)))
+      return found->copy_to(out);
   }
   return encode_missing(chunk, n, keys_[i], ids, out);
 }
@@ -145,6 +144,10 @@ void BatchEncoder::find_missing() {
       missing.end = out;
       continue;
     }
+    if (missing.n > ChunkMerger::kShortMerge) {
+      missing.end = out = merger_.merge(missing.chunk, missing.n, space_, out);
+      continue;
+    }
     merged[n_jobs] = &missing;
     jobs[n_jobs++] = {missing.chunk, missing.n, out, nullptr};
     out += missing.n;
@@ -156,9 +159,9 @@ void BatchEncoder::find_missing() {
 void BatchEncoder::keep(const Missing& missing) noexcept {
   const auto count = static_cast<std::size_t>(missing.end - missing.begin);
   const bool is_short = missing.n <= kShortChunk;
-  if (is_short && count <= ChunkCache::kShortIds) {
+  if (is_short && count <= FewIds::kMost) {
     cache_.keep(missing.key, missing.begin, missing.end);
-  } else if (count <= ChunkCache::kLongIds) {
+  } else if (ChunkCache::Long::fits(missing.n, count)) {
     if (is_short) cache_.say_long(missing.key, missing.hash);
     cache_.keep_long(missing.chunk, missing.n, missing.hash, missing.begin, missing.end);
   }

@@ -2,9 +2,9 @@
 //
 // Short chunks, nearly all of most texts, take 32 bytes with up to four ids. Each has one place,
 // which nine look-ups of ten ask and no more; a chunk that finds it taken stands at the other of
-// that cache line, or in the next line. What is longer or has more ids takes two lines of its own,
-// and a short chunk's entry then says so. Memory begins at 192 KiB and grows with what is kept, to
-// 12 MiB: an encoder of little text holds little, and what it holds lies close together.
+// that cache line, or in the next lines. What is longer or has more ids takes four lines of its
+// own, and a short chunk's entry then says so. Memory begins at 192 KiB and grows with what is
+// kept, to 12 MiB: an encoder of little text holds little, and what it holds lies close together.
 #pragma once
 
 #include <cstddef>
@@ -20,67 +20,65 @@ namespace groundup::bpe {
 constexpr std::uint32_t kIdBits = 24;
 static_assert(kMostTokens <= std::size_t{1} << kIdBits, "an id leaves room for a number above it");
 
-// Ids as an entry keeps them: their number stands above the first.
-template <std::size_t kMost>
-struct CachedIds {
-  static_assert(kMost < std::size_t{1} << (32 - kIdBits), "the number fits above an id");
+// Ids as a short chunk's entry keeps them: their number stands above the first.
+struct FewIds {
+  static constexpr std::size_t kMost = 4;
   std::uint32_t ids[kMost];
 
-  std::size_t size() const noexcept { return ids[0] >> kIdBits; }
-  // Writes `kAtOnce` places to `out`, and more only if there are more: what is no id is overwritten
-  // by the next chunk.
-  template <std::size_t kAtOnce = kMost>
+  // Writes all places to `out`: what is no id is overwritten by the next chunk.
   std::uint32_t* copy_to(std::uint32_t* out) const noexcept {
-    std::uint32_t all[kAtOnce];
-    std::memcpy(all, ids, sizeof all);
+    std::uint32_t all[kMost];
+    std::memcpy(all, ids, sizeof ids);
     for (std::uint32_t& id : all) id &= (1u << kIdBits) - 1;  // of all: then it is one store
-    std::memcpy(out, all, sizeof all);
-    if (kAtOnce < kMost && size() > kAtOnce)
-      std::memcpy(out + kAtOnce, ids + kAtOnce, (size() - kAtOnce) * sizeof *ids);
-    return out + size();
+    std::memcpy(out, all, sizeof ids);
+    return out + (ids[0] >> kIdBits);
   }
   void keep(const std::uint32_t* begin, const std::uint32_t* end) noexcept {
-    const auto count = static_cast<std::size_t>(end - begin);
+    const auto count = static_cast<std::uint32_t>(end - begin);
     std::memcpy(ids, begin, count * sizeof *ids);
-    ids[0] |= static_cast<std::uint32_t>(count) << kIdBits;
+    ids[0] |= count << kIdBits;
   }
 };
 
 class ChunkCache {
  public:
   static constexpr std::size_t kLine = 64;
-  static constexpr std::size_t kShortIds = 4;
-  static constexpr std::size_t kLongIds = 22, kLongChunk = 39;
+  static constexpr std::size_t kLongEntry = 4 * kLine;
+  static constexpr std::size_t kLongChunk = kLongEntry - 8;  // a length in a byte, and one id
 
   struct alignas(32) Short {
     ChunkKey key;
-    CachedIds<kShortIds> ids;  // of what stands among the long ones: {its hash there}
+    FewIds ids;  // of what stands among the long ones: {its hash there}
 
     bool is_taken() const noexcept { return key.high != 0; }
     bool is_long() const noexcept { return key.high & kIsLong; }
   };
-  struct alignas(2 * kLine) Long {
-    std::uint8_t bytes[kLongChunk];  // zeros beyond the chunk
-    std::uint8_t size;
-    CachedIds<kLongIds> ids;
+  // Ids, then the chunk, then zeros: in the first line both, of most.
+  struct alignas(kLine) Long {
+    std::uint8_t size;  // of the chunk; 0 where there is none
+    std::uint8_t count;
+    std::uint8_t both[kLongEntry - 2];
 
-    bool holds(const std::uint8_t* chunk, std::size_t n) const noexcept {
-      return size == n && std::memcmp(bytes, chunk, n) == 0;
+    static constexpr std::size_t kAtOnce = 6;
+    static bool fits(std::size_t n, std::size_t count) noexcept {
+      return n + count * sizeof(std::uint32_t) <= sizeof both;
     }
-    bool holds(const ChunkKey& chunk) const noexcept {
-      ChunkKey key;
-      std::memcpy(&key, bytes, sizeof key);
-      key.high |= static_cast<std::uint64_t>(size) << 56;
-      return key == chunk;
+    const std::uint8_t* chunk() const noexcept { return both + count * sizeof(std::uint32_t); }
+    bool holds(const std::uint8_t* bytes, std::size_t n) const noexcept {
+      return size == n && std::memcmp(chunk(), bytes, n) == 0;
     }
-    std::uint32_t* copy_to(std::uint32_t* out) const noexcept { return ids.copy_to<6>(out); }
+    // Writes kAtOnce places to `out`, and more only if there are more.
+    std::uint32_t* copy_to(std::uint32_t* out) const noexcept {
+      std::memcpy(out, both, kAtOnce * sizeof *out);
+      if (count > kAtOnce) std::memcpy(out, both, count * sizeof *out);
+      return out + count;
+    }
   };
-  static_assert(sizeof(Short) == kLine / 2 && sizeof(Long) == 2 * kLine, "whole lines");
+  static_assert(sizeof(Short) == kLine / 2 && sizeof(Long) == kLongEntry, "whole lines");
 
   ChunkCache() : shorts_(kFewestShorts), longs_(kFewestShorts / kShortsOfLong) {}
 
   Short* place_of(std::uint64_t hash) noexcept { return &shorts_[hash & (shorts_.size() - 1)]; }
-  Long& long_at(std::uint64_t hash) noexcept { return longs_[hash & (longs_.size() - 1)]; }
 
   // The entry of a short chunk that its place does not hold, or holds as one of the long; or null.
   const Short* find_elsewhere(const ChunkKey& key, const Short* place) noexcept {
@@ -92,10 +90,14 @@ class ChunkCache {
     }
     return nullptr;
   }
-  // The long entry of which a short one tells, if it is still there.
-  const Long* find_long(const ChunkKey& key, const Short& told) noexcept {
-    const Long& entry = long_at(told.ids.ids[0]);
-    return entry.holds(key) ? &entry : nullptr;
+  // What is longer or has more ids; a short entry that says so has its hash.
+  const Long* find_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t hash) noexcept {
+    const std::size_t first = hash & (longs_.size() - 1);
+    if (longs_[first].holds(chunk, n)) return &longs_[first];
+    return longs_[first ^ 1].holds(chunk, n) ? &longs_[first ^ 1] : nullptr;
+  }
+  void prefetch_long(std::uint64_t hash) const noexcept {
+    __builtin_prefetch(&longs_[hash & (longs_.size() - 1)]);
   }
 
   void keep(const ChunkKey& key, const std::uint32_t* begin, const std::uint32_t* end) noexcept {
@@ -111,11 +113,11 @@ class ChunkCache {
   void keep_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t hash,
                  const std::uint32_t* begin, const std::uint32_t* end) noexcept {
     Long entry{};
-    std::memcpy(entry.bytes, chunk, n);
     entry.size = static_cast<std::uint8_t>(n);
-    entry.ids.keep(begin, end);
-    long_at(hash) = entry;
-    n_kept_ += kShortsOfLong;
+    entry.count = static_cast<std::uint8_t>(end - begin);
+    std::memcpy(entry.both, begin, entry.count * sizeof *begin);
+    std::memcpy(entry.both + entry.count * sizeof *begin, chunk, n);
+    add_long(entry, hash);
   }
 
   // Moves all to more memory if a good part of what there is has been taken. References that were
@@ -125,9 +127,10 @@ class ChunkCache {
   }
 
  private:
-  static constexpr std::size_t kPlaces = 4;  // of two lines, where a short chunk can stand
+  static constexpr std::size_t kPlaces = 8;  // of four lines, where a short chunk can stand
   static constexpr std::uint64_t kIsLong = std::uint64_t{1} << 63;  // above a short key's length
-  static constexpr std::size_t kFewestShorts = std::size_t{1} << 12, kShortsOfLong = 8, kGrowth = 8;
+  static constexpr std::size_t kFewestShorts = std::size_t{1} << 12, kShortsOfLong = 16,
+                               kGrowth = 8;
   static constexpr std::size_t kMostShorts = kFewestShorts * kGrowth * kGrowth;
 
   std::size_t index_of(const Short* entry) const noexcept {
@@ -150,6 +153,14 @@ class ChunkCache {
     shorts_[first] = entry;
   }
 
+  // At its place or beside it; the newest stands at its place.
+  void add_long(const Long& entry, std::uint64_t hash) noexcept {
+    n_kept_ += kShortsOfLong / 2;
+    const std::size_t first = hash & (longs_.size() - 1);
+    if (longs_[first].size) longs_[first ^ 1] = longs_[first];
+    longs_[first] = entry;
+  }
+
   void grow() {
     TableMemory<Short> old_shorts(shorts_.size() * kGrowth);
     TableMemory<Long> old_longs(longs_.size() * kGrowth);
@@ -159,10 +170,7 @@ class ChunkCache {
     for (const Short& entry : old_shorts)
       if (entry.is_taken()) add(entry);
     for (const Long& entry : old_longs)
-      if (entry.size) {
-        long_at(hash_bytes(entry.bytes, entry.size)) = entry;
-        n_kept_ += kShortsOfLong;
-      }
+      if (entry.size) add_long(entry, hash_bytes(entry.chunk(), entry.size));
   }
 
   TableMemory<Short> shorts_;

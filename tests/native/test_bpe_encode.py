@@ -171,12 +171,11 @@ def test_the_cache_answers_as_the_first_time():
 
 
 def test_chunks_of_many_ids_come_and_go():
-    """More of 5 to 15 ids than the cache has room for, and those of 16 to 38 bytes, twice over."""
+    """More of 5 to 15 ids than the cache has room for, and some of up to 300 bytes, twice over."""
     pair = trained("gpt4")
-    letters = np.random.default_rng(0).integers(ord("a"), ord("z") + 1, size=(45_000, 38))
-    words = [
-        bytes(row[: 6 + i % 9 + 20 * (i % 5 == 0)]) for i, row in enumerate(letters.astype("u1"))
-    ]
+    letters = np.random.default_rng(0).integers(97, 123, size=(45_000, 300), dtype="u1")
+    lengths = [6 + i % 9 + (i % 11 * 29 if i % 5 == 0 else 0) for i in range(len(letters))]
+    words = [bytes(row[:n]) for row, n in zip(letters, lengths, strict=True)]
     text = b" ".join(words).decode()
     ours = _C.BpeEncoder(pair.tokens, pair.rows, "gpt4", True)
     expected = pair.theirs.encode_ordinary(text)

@@ -29,7 +29,7 @@ V = len(vocabulary)
 train_names, dev_names, _ = split(names)
 data = {
     block: (*examples(train_names, vocabulary, block), *examples(dev_names, vocabulary, block))
-    for block in (3, 8)
+    for block in (3, 8, 16)
 }
 n_dev = lesson.choose(fast=1000, usual=None, full=None)
 torch.set_num_threads(1)  # these products are too small for two
@@ -145,6 +145,26 @@ lesson.check(
 )
 loss = fit(net, lesson.choose(fast=80, usual=2_500, full=40_000), loop=long_run)
 print(f"    gated, dilated, residual: dev {loss:.4f}, {net.n_parameters():,} parameters")
+
+# %% [markdown]
+# One more dilation, 8, and it sees 16 letters: longer than any name. Each doubling of the block is
+# one layer more, where the flat network's first layer doubles.
+
+# %%
+wide = wavenet.WaveNet(V, np.random.default_rng(2), 16, lesson.choose(fast=16, usual=32, full=64))
+block = data[16][0][40:56]
+together = wide.every_position(block).data[:, -1]
+alone = np.stack([wide.every_position(row[None]).data[0, -1] for row in block])
+lesson.check("16 letters, all rows or each alone", float(np.abs(together - alone).max()), 0, 1e-12)
+changed = block.copy()
+changed[:, 0] = (changed[:, 0] + 1) % V
+heard = np.abs(wide.every_position(changed).data[:, -1] - together).max(axis=1)
+lesson.claim("the last place hears the first, 15 before it", bool((heard > 0).all()))
+longer = np.concatenate([np.ones((16, 1), int), block], axis=1)
+beyond = wide.every_position(longer).data[:, -1] - together
+lesson.check("and nothing further back", float(np.abs(beyond).max()), 0, within=1e-12)
+loss = fit(wide, lesson.choose(fast=40, usual=1_000, full=40_000), loop=long_run)
+print(f"    16 letters: dev {loss:.4f}, {wide.n_parameters():,} parameters")
 
 # %% [markdown]
 # ## 6b. One state, carried along

@@ -125,7 +125,7 @@ def test_every_machine_has_words_and_text():
 def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert command.main([]) == 0
     shown = capsys.readouterr().out
-    assert " 1  Derivatives, and a network of neurons" in shown
+    assert " 1  Derivatives, and a neuron" in shown
     assert "not run here" in shown
     assert command.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["last_run"] is None

@@ -130,7 +130,7 @@ def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert command.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["last_run"] is None
     assert command.main(["99"]) == 1
-    assert "expected `all` or one of 1, 2" in capsys.readouterr().err
+    assert "expected `all` or one of 1, 1b, 2" in capsys.readouterr().err
     assert command.main(["1", "--full", "--fast"]) == 1
 
 

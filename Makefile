@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.groundup-demo
 STAMP_TEST := $(VENV)/.groundup-test
 STAMP_DOCS := $(VENV)/.groundup-docs
+FIGURES := $(foreach file,$(wildcard lessons/[0-9]*_*.py),runs/lessons/$(firstword $(subst _, ,$(notdir $(file))))/figures.json)
 NATIVE := $(wildcard csrc/*.cpp csrc/*.h csrc/*.cu csrc/*.cuh csrc/bpe/*.cpp csrc/bpe/*.h)
 CPP := $(filter %.cpp %.h %.cu %.cuh,$(NATIVE))
 BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt cmake/cuda.cmake cmake/sanitize.cmake constraints.txt $(NATIVE)
@@ -24,7 +25,7 @@ $(STAMP_TEST): $(STAMP) $(BUILD_INPUTS)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
 	@touch $@
 
-$(STAMP_DOCS): $(STAMP) pyproject.toml constraints.txt
+$(STAMP_DOCS): $(BIN)/python $(BUILD_INPUTS)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
@@ -43,7 +44,12 @@ sanitize: $(STAMP_TEST)  ## the native core under the compiler's sanitizers
 bench: $(STAMP_TEST)  ## every benchmark; writes benchmarks/results/
 	$(BIN)/groundup bench
 
-docs: $(STAMP_DOCS)  ## a site in build/docs, with the pictures of the lessons that were run
+# A lesson that was never run here runs its fast part, seconds, so that its page has pictures; one
+# that was keeps what it has. A figure that misses is shown on the page and stops nothing.
+$(FIGURES): runs/lessons/%/figures.json: | $(STAMP_DOCS)
+	-$(BIN)/groundup lesson $* --fast
+
+docs: $(STAMP_DOCS) $(FIGURES)  ## a site in build/docs, with the pictures of the lessons' last runs
 	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 	@echo build/docs/index.html
 

@@ -6,7 +6,6 @@ notebook. It computes, says what it found beside what was published, and ends wi
 
 import json
 import math
-import os
 import re
 import signal
 import sys
@@ -15,10 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from groundup._files import write_atomic
 from groundup.data import catalogue
+from groundup.data.stand_in import names_of_python as names_of_python
+from groundup.data.stand_in import text_of_python as text_of_python
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -233,50 +234,41 @@ class Lesson:
         text = json.dumps(record, indent=1, ensure_ascii=False)
         write_atomic(self.folder / FIGURES, text.encode() + b"\n")
         compared = sum(line.passed is not None for line in self.checked)
-        print(f"\n{compared - len(missed)} of {compared} figures pass, in {seconds:.0f} s")
+        rest = len(self.checked) - compared
+        aside = f"; {rest} not compared" if rest else ""
+        print(f"\n{compared - len(missed)} of {compared} figures pass{aside}; {seconds:.0f} s")
         for line in missed:
             print(f"MISS {line.name}: {line.seen}, expected {line.expected}")
         if missed and "ipykernel" not in sys.modules:
             sys.exit(1)
 
 
-def last_run(lesson: int | str) -> tuple[int, int, str] | None:
-    """Of a lesson's last run: how many figures passed, of how many, and its mode; None if none."""
+class Run(NamedTuple):
+    """What came of a lesson: figures that passed, of how many compared, in which mode."""
+
+    passed: int
+    compared: int
+    mode: str
+    not_compared: int
+
+    def __str__(self) -> str:
+        aside = f", {self.not_compared} not compared" if self.not_compared else ""
+        return f"{self.passed} of {self.compared} figures pass{aside} ({self.mode})"
+
+
+def last_run(lesson: int | str) -> Run | None:
+    """What came of a lesson's last run; None where there was none."""
     try:
         record = json.loads((folder(lesson) / FIGURES).read_text(encoding="utf-8"))
-        verdicts = [line["passed"] for line in record["checked"] if line["passed"] is not None]
-        return sum(verdicts), len(verdicts), str(record["mode"])
+        verdicts = [line["passed"] for line in record["checked"]]
+        not_compared = verdicts.count(None)
+        n_compared = len(verdicts) - not_compared
+        return Run(verdicts.count(True), n_compared, str(record["mode"]), not_compared)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         path = folder(lesson) / FIGURES
         raise ValueError(f"{path}: expected a lesson's figures; remove it and repeat") from error
-
-
-def names_of_python() -> str:
-    """Words that every machine has, one a line: identifiers of Python's own library, in letters."""
-    import builtins
-    import keyword
-
-    words: set[str] = set()
-    for name in [*sys.stdlib_module_names, *dir(builtins), *keyword.kwlist]:
-        words.update(part for part in name.lower().split("_") if part.isascii() and part.isalpha())
-    for path in sorted(Path(os.__file__).parent.glob("*.py"))[:60]:
-        source = path.read_text(encoding="utf-8", errors="replace")
-        for word in source.replace("_", " ").split():
-            if word.isascii() and word.isalpha() and word.islower() and 2 < len(word) < 13:
-                words.add(word)
-    return "\n".join(sorted(words))
-
-
-def text_of_python(n_characters: int = 1_100_000) -> str:
-    """A long text that every machine has: documentation and code of Python's own library."""
-    pieces: list[str] = []
-    for path in sorted(Path(os.__file__).parent.glob("*.py")):
-        pieces.append(path.read_text(encoding="utf-8", errors="replace"))
-        if sum(map(len, pieces)) >= n_characters:
-            break
-    return "".join(c for c in "".join(pieces)[:n_characters] if c == "\n" or " " <= c <= "~")
 
 
 def _mode_of(argv: Sequence[str]) -> str:

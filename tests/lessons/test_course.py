@@ -44,9 +44,10 @@ def test_figures_pass_miss_or_are_not_compared(capsys):
     shown = capsys.readouterr().out
     assert "names/names.txt is not on this machine" in shown
     assert "beside: 0.5000 (expected 0.8778 as published) not compared" in shown
-    assert "2 of 5 figures pass" in shown
+    assert "2 of 5 figures pass; 3 not compared; 0 s" in shown
+    assert str(course.last_run(7)) == "2 of 5 figures pass, 3 not compared (fast)"
     assert "MISS far: 2.6000, expected 2.4540 within 0.001" in shown
-    assert course.last_run(7) == (2, 5, "fast")
+    assert course.last_run(7) == (2, 5, "fast", 3)
 
 
 def test_pictures_and_files_are_kept_in_the_lessons_folder():
@@ -63,7 +64,7 @@ def test_pictures_and_files_are_kept_in_the_lessons_folder():
 
 def test_a_run_that_is_cut_off_has_no_figures():
     course.Lesson(3, "a test", "fast").finish()
-    assert course.last_run(3) == (0, 0, "fast")
+    assert course.last_run(3) == (0, 0, "fast", 0)
     course.Lesson(3, "a test", "fast")
     assert course.last_run(3) is None
 
@@ -93,7 +94,7 @@ def test_a_label_is_a_number_and_perhaps_a_letter(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match='expected a number such as 7, or "7b"'):
             course.label(wrong)
     course.Lesson("7b", "a test", "fast").finish()
-    assert course.last_run("07b") == (0, 0, "fast")
+    assert course.last_run("07b") == (0, 0, "fast", 0)
     assert course.last_run(7) is None
     place = tmp_path / "lessons"
     place.mkdir()
@@ -125,8 +126,8 @@ def test_every_machine_has_words_and_text():
 def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert command.main([]) == 0
     shown = capsys.readouterr().out
-    assert " 1  Derivatives, and a neuron" in shown
-    assert "not run here" in shown
+    assert " 1  not run here  Derivatives, and a neuron" in shown
+    assert "`groundup lesson 1` runs one" in shown
     assert command.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["last_run"] is None
     assert command.main(["99"]) == 1

@@ -67,7 +67,7 @@ def lesson(
         figures = course.last_run(script.label) if exit_code in (0, 1) else None
         verdicts.append({"label": script.label, "exit_code": exit_code, "figures": figures})
         if check and not json:
-            print(f"{figures[0]} of {figures[1]} figures pass" if figures else "did not finish")
+            print(figures or "did not finish")
         if exit_code and shown:
             print(shown, file=sys.stderr)
     if json:
@@ -115,10 +115,15 @@ def _list(found: dict[str, Script], json: bool) -> int:
         ]
         print(json_format.dumps(records))
         return 0
-    for script in found.values():
-        ran = course.last_run(script.label)
-        status = "not run here" if ran is None else f"{ran[0]} of {ran[1]} figures ({ran[2]})"
-        print(f"{script.label:>3}  {script.title:<60}  {status}")
+    status = {label: str(course.last_run(label) or "not run here") for label in found}
+    width = max(map(len, status.values()))
+    for label, script in found.items():
+        print(f"{label:>3}  {status[label]:<{width}}  {script.title}")
+    print(
+        "\n`groundup lesson 1` runs one, `groundup lesson all --check` all. Figures and pictures\n"
+        "go to runs/lessons/ of the working folder. Published figures belong to texts that\n"
+        "`groundup data list` names; without them a lesson uses others, and compares less."
+    )
     return 0
 
 

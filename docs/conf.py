@@ -1,7 +1,10 @@
 """Sphinx: the pages of docs/ as they are, and one for each lesson, made anew at every build."""
 
+import re
 import sys
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -19,3 +22,12 @@ html_theme = "furo"
 html_title = "groundup"
 html_show_copyright = False
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _lead_to_pages)
+
+
+def _lead_to_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """A link to a lesson's file, as a reader of the repository wants it, leads to its page here."""
+    source[0] = re.sub(r"\]\(\.\./lessons/(\w+)\.py\)", r"](lessons/\1.md)", source[0])

@@ -81,6 +81,7 @@ for row, (name, (function, gain, slope)) in enumerate(SWITCHES.items()):
                 axes.plot(edges[:-1], heights, label=f"layer {layer + 1}")
         grid[row, 0].set(ylabel=name)
         grid[0, 0].set(title="activations")
+        grid[0, 1].legend(fontsize=6)
         grid[0, 1].set(title="gradients")
 lesson.keep(picture)
 

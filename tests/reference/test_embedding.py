@@ -68,3 +68,8 @@ def test_the_layer_of_the_course_does_the_same(case):
 def test_ids_outside_the_table_are_refused(call, wrong):
     with pytest.raises(IndexError, match=r"expected 0 to 2, got"):
         call(np.array([0, wrong]))
+
+
+def test_a_mask_is_no_list_of_ids():
+    with pytest.raises(TypeError, match="ids: expected whole numbers, got bool"):
+        lookup(np.array([True, False, True]), np.ones((3, 2)))

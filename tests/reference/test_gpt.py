@@ -72,6 +72,9 @@ def test_it_learns_a_text_and_generates_past_its_block():
     assert model.training
     made = model.generate(np.array([[2]]), 20, rng())
     assert made.shape == (1, 21)
+    with pytest.raises(IndexError, match="Embedding: expected ids"):
+        model.generate(np.array([[5]]), 1, rng())
+    assert model.training
     assert ((made[0, 1:] - made[0, :-1]) % 5 == 1).mean() > 0.8
 
 
@@ -118,6 +121,11 @@ def test_dropout_is_off_in_use():
     ("compute", "sentence"),
     [
         (lambda m: m(np.zeros((1, 13), int)), "at most block_size = 12 ids, got 13"),
+        (lambda m: m(np.zeros((1, 0), int)), "at least one and at most .* got 0"),
+        (lambda m: m.loss(np.zeros((1, 4), int), np.zeros((1, 3), int)), "a target for each id"),
+        (lambda m: m.generate(np.zeros((2, 3), int), 1, rng()), r"one row \(1, T\), got shape"),
+        (lambda m: training.evaluate(m, *training.windows(np.arange(3), 8)), "got 0 rows and 512"),
+        (lambda m: next(training.batches(np.arange(9), 3, 0, rng())), "1 or more, got 0"),
         (lambda m: m.load({}), "expected an array 'wte.weight'"),
         (lambda m: m.load({"wte.weight": np.zeros((2, 2))}), r"expected shape \(19, 16\)"),
         (lambda m: reference.Attention(16, 3, rng()), "16 features to divide by 3 heads"),

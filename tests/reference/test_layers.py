@@ -55,6 +55,8 @@ def test_an_embedding_picks_rows_and_refuses_ids_outside():
     for wrong in ([5], [-1]):
         with pytest.raises(IndexError, match=r"expected ids in \[0, 5\)"):
             table(np.array(wrong))
+    with pytest.raises(TypeError, match="Embedding: expected whole numbers as ids, got bool"):
+        table(np.array([True, False, True]))
 
 
 def test_neighbours_are_flattened_side_by_side():
@@ -76,6 +78,28 @@ def test_dropout_and_batch_norm_know_whether_they_train():
     first, second = (net(Tensor(np.ones((1, 3)))).data for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert [out.shape for out in net.outputs] == [(1, 4)] * 3
+
+
+def test_parameters_are_found_in_lists_tuples_and_dicts_and_results_are_none():
+    class Parts(layers.Module):
+        def __init__(self):
+            self.pair = (layers.Linear(1, 1, RNG), None)
+            self.named = {"a": Tensor(np.ones(2)), "b": [Tensor(np.ones(3))]}
+            self.net = layers.Sequential(layers.Dropout(0.5, RNG), layers.LayerNorm(2)).eval()
+
+    whole = Parts()
+    whole.net(Tensor(np.ones(2)))  # in use, dropout hands on the very leaf that came in
+    names = ["pair.0.weight", "pair.0.bias", "named.a", "named.b.0"]
+    assert list(whole.named_parameters()) == [*names, "net.layers.1.weight", "net.layers.1.bias"]
+    assert len(list(whole.modules())) == 5
+
+
+def test_whatever_ends_the_use_of_a_model_it_goes_on_to_train():
+    net = layers.Sequential(layers.Linear(3, 4, RNG))
+    with pytest.raises(ValueError, match="matmul"), net.in_use():
+        net(Tensor(np.ones((1, int(net.layers[0].training)))))  # (1, 0) in use
+    assert net.training
+    assert net.layers[0].training
 
 
 def test_parameters_are_listed_once_and_change_precision_together():

@@ -194,9 +194,43 @@ def test_a_long_chain_is_walked_without_recursion():
     assert x.grad == 1.0
 
 
+def test_what_is_no_finite_number_goes_through_relu_and_powers_as_torchs():
+    x = [-np.inf, -1.0, 0.0, 2.0, np.inf, np.nan]
+    for function in (lambda t: t.relu(), lambda t: t**0, lambda t: t**2):
+        leaf, theirs = Tensor(x), torch.tensor(x, dtype=torch.float64, requires_grad=True)
+        ours, expected = function(leaf), function(theirs)
+        ours.sum().backward()
+        expected.sum().backward()
+        np.testing.assert_array_equal(ours.data, expected.detach())
+        np.testing.assert_array_equal(leaf.grad, theirs.grad)
+    assert Tensor(np.ones((), np.float32)).relu().data.dtype == np.float32
+
+
+def test_constants_are_joined_to_tensors():
+    x = Tensor([1.0])
+    (T.concat([x, np.ones(2)]) * 3).sum().backward()
+    assert x.grad.tolist() == [3.0]
+
+
+LOGITS = Tensor(RNG.normal(size=(4, 5)))
+
+
 @pytest.mark.parametrize(
     ("compute", "error", "sentence"),
     [
+        (lambda: T.cross_entropy(LOGITS, [0, 1]), ValueError, r"got \(4, 5\) and \(2,\); make"),
+        (lambda: T.cross_entropy(LOGITS, [[0]] * 4), ValueError, r"got \(4, 5\) and \(4, 1\)"),
+        (lambda: T.cross_entropy(LOGITS.reshape(1, 4, 5), [[0] * 4]), ValueError, r"\(1, 4, 5\)"),
+        (lambda: T.cross_entropy(LOGITS, [0, 1, 2, -1]), IndexError, r"in \[0, 5\), got -1 to 2"),
+        (lambda: T.cross_entropy(LOGITS, [0, 1, 2, 5]), IndexError, r"in \[0, 5\), got 0 to 5"),
+        (lambda: T.cross_entropy(LOGITS, np.ones(4, bool)), TypeError, "numbers as ids, got bool"),
+        (lambda: Tensor(None), TypeError, "expected numbers, got object from None"),
+        (lambda: Tensor(["1"]), TypeError, r"expected numbers, got <U1 from \['1'\]"),
+        (lambda: LOGITS * 1j, TypeError, "expected numbers, got complex128"),
+        (lambda: LOGITS + None, TypeError, "expected numbers, got object from None"),
+        (lambda: LOGITS + "2", TypeError, "expected numbers, got <U1 from '2'"),
+        (lambda: LOGITS ** np.ones(5), TypeError, "expected a number as exponent, got ndarray"),
+        (lambda: Tensor(np.zeros((0, 3))).mean(0), ValueError, r"one number, got shape \(0, 3\)"),
         (lambda: Tensor([1.0, 2.0]).backward(), ValueError, r"got shape \(2,\); take the .sum"),
         (lambda: Tensor([1.0]) @ Tensor([1.0]), ValueError, "expected two matrices"),
         (lambda: Tensor([1.0]) ** Tensor([1.0]), TypeError, r"\(b \* a.log\(\)\).exp\(\)"),

@@ -160,6 +160,11 @@ def test_it_writes_until_every_sentence_has_ended():
 @pytest.mark.parametrize(
     ("compute", "sentence"),
     [
+        (
+            lambda m: m.loss(SOURCE, SOURCE, PAD * SOURCE),
+            r"not all of them padding, .* with 0 words",
+        ),
+        (lambda m: m.loss(SOURCE, SOURCE, SOURCE[:, :1]), "targets: expected one for each of"),
         (lambda m: m.encode(np.full((1, 9), 4)), "source: expected shape .* block_size = 8, got"),
         (lambda m: m(SOURCE, np.zeros(3, int)), r"written: expected shape .*got \(3,\)"),
         (lambda m: m.encode(np.array([[PAD, 4]])), "begin with a word or a mark, got padding"),

@@ -219,14 +219,20 @@ def test_a_text_of_one_word_is_learned_without_a_negative():
     assert np.isfinite(model.centres).all()
 
 
+def test_words_keep_the_marks_that_stand_on_their_letters():
+    text = "हिन्दी में 'क्या' rock’n’roll İstanbul x_y e\u0301te\u0301 3ab"
+    words = ["हिन्दी", "में", "क्या", "rock'n'roll", "i̇stanbul", "x", "y", "e\u0301te\u0301", "ab"]
+    assert word2vec.words_of(text) == words
+
+
 @pytest.mark.parametrize("text", ["", "1866!", "all of these are rare"])
 def test_a_text_without_enough_words_is_refused(text):
-    with pytest.raises(ValueError, match="expected some that occur min_count = 5 times or more"):
+    with pytest.raises(ValueError, match=r"occur min_count = 5 times or more, got 0 of \d;"):
         Vocabulary.of(word2vec.words_of(text))
 
 
 def test_one_occurrence_has_no_neighbour_and_is_refused():
-    with pytest.raises(ValueError, match="give more text, or a lower min_count"):
+    with pytest.raises(ValueError, match=r"two or more places .* = 1 .*, got 1 of 1; give"):
         Vocabulary.of(["alone"], min_count=1)
 
 

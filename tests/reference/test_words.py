@@ -57,6 +57,17 @@ def test_with_byte_fallback_any_characters_come_back(text):
 
 
 @pytest.mark.parametrize("way", [WORDS, WHITESPACE])
+@settings(max_examples=60)
+@given(text=ANY_TEXT | st.text("hé ,("))
+def test_with_byte_fallback_unknown_words_come_back_as_many_as_they_were(way, text):
+    tokenizer = TableTokenizer.train(["he, ("], way, byte_fallback=True)
+    assert tokenizer.decode(tokenizer.encode(text)) == way.join(way.cut(text))
+    zebras = tokenizer.encode("zebra quagga")
+    assert tokenizer.decode(zebras) == "zebra quagga"
+    assert zebras == [2 + byte for byte in b"zebra quagga"]
+
+
+@pytest.mark.parametrize("way", [WORDS, WHITESPACE])
 @pytest.mark.parametrize("byte_fallback", [False, True])
 @settings(max_examples=40)
 @given(data=st.data())

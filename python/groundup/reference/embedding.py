@@ -53,7 +53,9 @@ def lookup_backward(ids: Ids, gradient: Array, n_rows: int) -> Array:
 
 
 def _checked(ids: Ids, n_rows: int) -> Ids:
-    # NumPy would take -1 for the last row.
+    # NumPy would take -1 for the last row, and booleans for a mask.
+    if np.asarray(ids).dtype.kind not in "iu":
+        raise TypeError(f"ids: expected whole numbers, got {np.asarray(ids).dtype}")
     if ids.size and not 0 <= ids.min() <= ids.max() < n_rows:
         raise IndexError(f"ids: expected 0 to {n_rows - 1}, got {ids.min()} to {ids.max()}")
     return ids

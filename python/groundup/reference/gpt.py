@@ -164,10 +164,10 @@ class GPT(Module):
 
     def __call__(self, ids: Ids) -> Tensor:
         T = ids.shape[1]
-        if self.block_size < T:
+        if not 0 < T <= self.block_size:
             raise ValueError(
-                f"GPT: expected at most block_size = {self.block_size} ids, got {T}; "
-                "pass the last ones, ids[:, -block_size:]"
+                f"GPT: expected at least one and at most block_size = {self.block_size} ids, got "
+                f"{T}; of more pass the last ones, ids[:, -block_size:]"
             )
         x = self.wte(ids) + self.wpe(np.arange(T))
         for block in self.h:
@@ -178,17 +178,22 @@ class GPT(Module):
 
     def loss(self, ids: Ids, targets: Ids) -> Tensor:
         """Mean cross-entropy of targets (B, T), in nats."""
+        if ids.shape != targets.shape:
+            raise ValueError(
+                f"GPT: expected a target for each id, got shapes {ids.shape} and {targets.shape}"
+            )
         logits = self(ids)
         return cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
 
     def generate(self, ids: Ids, n: int, rng: np.random.Generator) -> Ids:
         """ids (1, T) and n drawn ones behind them; the model sees the last block_size of them."""
-        was_training = self.training
-        self.eval()
-        for _ in range(n):
-            p = softmax(self(ids[:, -self.block_size :])[:, -1]).data[0].astype(np.float64)
-            ids = np.append(ids, [[rng.choice(len(p), p=p / p.sum())]], axis=1)
-        self.train(was_training)
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or len(ids) != 1:
+            raise ValueError(f"generate: expected ids of one row (1, T), got shape {ids.shape}")
+        with self.in_use():
+            for _ in range(n):
+                p = softmax(self(ids[:, -self.block_size :])[:, -1]).data[0].astype(np.float64)
+                ids = np.append(ids, [[rng.choice(len(p), p=p / p.sum())]], axis=1)
         return ids
 
     def load(self, arrays: Mapping[str, NDArray[np.floating]]) -> None:

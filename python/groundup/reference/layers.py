@@ -6,20 +6,21 @@ seed fixes a model. NumPy only. Source: Zero to Hero, "makemore" parts 3 to 5.
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from groundup.reference import tensor
-from groundup.reference.tensor import Tensor
-
-Ids = NDArray[np.integer]
+from groundup.reference.tensor import Ids as Ids
+from groundup.reference.tensor import Tensor, checked_ids
 
 
 class Module:
     """Something with parameters and parts that may have some too: its attributes.
 
+    Lists, tuples and dicts of them count, an attribute whose name begins with "_" does not.
     `training` tells apart what a layer does while it learns and when it is used.
     """
 
@@ -31,10 +32,9 @@ class Module:
     def modules(self) -> Iterator["Module"]:
         """This and all parts of it, in the order of construction."""
         yield self
-        for name, part in vars(self).items():
-            for _, one in enumerate_parts(name, part):
-                if isinstance(one, Module):
-                    yield from one.modules()
+        for _, part in self._parts():
+            if isinstance(part, Module):
+                yield from part.modules()
 
     def named_parameters(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything to learn, under the names of the attributes that lead to it.
@@ -43,13 +43,17 @@ class Module:
         ['layers.0.weight', 'layers.0.bias']
         """
         found: dict[str, Tensor] = {}
-        for name, part in vars(self).items():
-            for path, one in enumerate_parts(prefix + name, part):
-                if isinstance(one, Tensor):
-                    found[path] = one
-                elif isinstance(one, Module):
-                    found |= one.named_parameters(path + ".")
+        for path, part in self._parts(prefix):
+            if isinstance(part, Tensor):
+                found[path] = part
+            elif isinstance(part, Module):
+                found |= part.named_parameters(path + ".")
         return found
+
+    def _parts(self, prefix: str = "") -> Iterator[tuple[str, object]]:
+        for name, part in vars(self).items():
+            if not name.startswith("_"):
+                yield from enumerate_parts(prefix + name, part)
 
     def parameters(self) -> list[Tensor]:
         """Everything to learn, each once however often it is used."""
@@ -71,6 +75,16 @@ class Module:
     def eval(self) -> "Module":
         return self.train(False)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Eval mode inside a `with` block, and afterwards the mode of before, whatever happened."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
     def to(self, dtype: DTypeLike) -> "Module":
         """Every parameter in another precision; float32 takes half the time of float64."""
         for parameter in self.parameters():
@@ -79,9 +93,12 @@ class Module:
 
 
 def enumerate_parts(name: str, part: object) -> Iterator[tuple[str, object]]:
-    """An attribute with its name; a list of modules one by one with their numbers."""
-    if isinstance(part, list) and part and isinstance(part[0], Module):
-        yield from ((f"{name}.{i}", one) for i, one in enumerate(part))
+    """An attribute with its name; what a list, tuple or dict holds with its number or key."""
+    if isinstance(part, list | tuple):
+        part = dict(enumerate(part))
+    if isinstance(part, dict):
+        for key, one in part.items():
+            yield from enumerate_parts(f"{name}.{key}", one)
     else:
         yield name, part
 
@@ -117,12 +134,7 @@ class Embedding(Module):
         self.weight = Tensor(rng.normal(size=(n_rows, n_features)))
 
     def __call__(self, ids: Ids) -> Tensor:
-        if ids.size and not 0 <= ids.min() <= ids.max() < len(self.weight):
-            raise IndexError(
-                f"Embedding: expected ids in [0, {len(self.weight)}), "
-                f"got {ids.min()} to {ids.max()}"
-            )
-        return self.weight[ids]
+        return self.weight[checked_ids(ids, len(self.weight), "Embedding")]
 
 
 class BatchNorm1d(Module):
@@ -211,16 +223,20 @@ class Function(Module):
 
 
 class Sequential(Module):
-    """Layers one after the other. `outputs` keeps what each gave, for those who look inside."""
+    """Layers one after the other. `outputs` is what each gave, for those who look inside."""
 
     def __init__(self, *layers: Module) -> None:
         self.layers = list(layers)
-        self.outputs: list[Tensor] = []
+        self._outputs: list[Tensor] = []  # results, and no parameters
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        return self._outputs
 
     def __call__(self, x: Any) -> Tensor:
-        self.outputs = []
+        self._outputs = []
         for layer in self.layers:
             x = layer(x)
-            self.outputs.append(x)
+            self._outputs.append(x)
         out: Tensor = x
         return out

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from groundup.reference.micrograd.engine import history
 
 Array = NDArray[np.floating]
+Ids = NDArray[np.integer]
 Pull = Callable[[Array], ArrayLike]
 Axis = int | tuple[int, ...] | None
 
@@ -43,6 +44,8 @@ class Tensor:
         requires_grad: bool = True,
     ) -> None:
         array = np.asarray(data)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"Tensor: expected numbers, got {array.dtype} from {data!r:.80}")
         self.data: Array = array if array.dtype.kind == "f" else array.astype(np.float64)
         self.grad: Array | None = None
         self.requires_grad: bool = requires_grad
@@ -70,6 +73,8 @@ class Tensor:
         """Add dself/dt to the gradient of every leaf t below this tensor, which holds one number.
 
         Gradients of what lies between are worked out anew each time, and kept for the curious.
+        Operations keep their operands and no copies: change `data` in place after the walk, not
+        between an expression and its walk, or the slopes are those of the changed numbers.
         """
         if self.data.size != 1:
             raise ValueError(
@@ -94,7 +99,10 @@ class Tensor:
 
     def _operand(self, other: "Tensor | ArrayLike") -> "Tensor":
         """A plain number takes this tensor's dtype: float32 times 2.0 stays float32."""
-        return as_tensor(np.asarray(other, self.data.dtype) if np.isscalar(other) else other)
+        operand = as_tensor(other)
+        if np.isscalar(other):
+            operand.data = operand.data.astype(self.data.dtype)
+        return operand
 
     # Arithmetic: micrograd's slopes, element by element
 
@@ -107,12 +115,14 @@ class Tensor:
         return Tensor(a.data * b.data, (a, b), (lambda g: g * b.data, lambda g: g * a.data))
 
     def __pow__(self, exponent: "float | Tensor") -> "Tensor":
-        if isinstance(exponent, Tensor):
+        if not isinstance(exponent, int | float | np.number):
             raise TypeError(
-                "**: expected a number as exponent, got a Tensor; a ** b is (b * a.log()).exp()"
+                f"**: expected a number as exponent, got {type(exponent).__name__}; a ** b is "
+                "(b * a.log()).exp()"
             )
-        x = self.data
-        return Tensor(x**exponent, (self,), (lambda g: g * exponent * x ** (exponent - 1),))
+        x, n = self.data, exponent
+        lower = n - 1 if n else 0  # x**0 is flat, also at 0, where x**-1 is infinite
+        return Tensor(x**n, (self,), (lambda g: g * n * x**lower,))
 
     def __matmul__(self, other: "Tensor | ArrayLike") -> "Tensor":
         """(..., n, k) @ (..., k, m), the leading sizes broadcast.
@@ -173,8 +183,10 @@ class Tensor:
         return (self * 0.5).tanh() * 0.5 + 0.5
 
     def relu(self) -> "Tensor":
-        above = self.data > 0
-        return Tensor(self.data * above, (self,), (lambda g: g * above,))
+        """Where it is positive, itself; nan stays nan. A product with 0 would make nan of inf."""
+        flat = self.data <= 0
+        out = np.where(flat, 0.0, self.data)
+        return Tensor(out, (self,), (lambda g: np.where(flat, 0.0, g),))
 
     def gelu(self) -> "Tensor":
         """GPT-2's soft switch: x times about the share of a standard normal below x."""
@@ -195,6 +207,8 @@ class Tensor:
         return Tensor(self.data.sum(axis=axis, keepdims=keepdims), (self,), (pull,))
 
     def mean(self, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+        if not self.data.size:
+            raise ValueError(f"mean: expected at least one number, got shape {self.shape}")
         total = self.sum(axis, keepdims)
         return total * (total.data.size / self.data.size)
 
@@ -225,6 +239,16 @@ def as_tensor(x: Tensor | ArrayLike) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x, requires_grad=False)
 
 
+def checked_ids(ids: ArrayLike, n: int, name: str) -> Ids:
+    """Ids as an array, each in [0, n). NumPy would take -1 for the last, and true for a mask."""
+    array = np.asarray(ids)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected whole numbers as ids, got {array.dtype}")
+    if array.size and not 0 <= array.min() <= array.max() < n:
+        raise IndexError(f"{name}: expected ids in [0, {n}), got {array.min()} to {array.max()}")
+    return array
+
+
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """`gradient` summed over the axes along which an array of `shape` was repeated.
 
@@ -240,8 +264,9 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
 # What networks are made of, in terms of the above
 
 
-def concat(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
+def concat(parts: Sequence[Tensor | ArrayLike], axis: int = -1) -> Tensor:
     """Tensors side by side along an axis; each takes its part of the gradient."""
+    tensors = [as_tensor(part) for part in parts]
     ends = np.cumsum([t.shape[axis] for t in tensors])
     pulls = [lambda g, i=i: np.split(g, ends[:-1], axis)[i] for i in range(len(tensors))]
     return Tensor(np.concatenate([t.data for t in tensors], axis), tensors, pulls)
@@ -264,10 +289,15 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     return shifted - shifted.exp().sum(axis, keepdims=True).log()
 
 
-def cross_entropy(logits: Tensor, targets: NDArray[np.integer]) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Ids) -> Tensor:
     """Mean surprise of `targets` (N,) under softmax(logits), logits (N, V), in nats."""
-    n = len(targets)
-    return -log_softmax(logits)[np.arange(n), targets].mean()
+    if logits.data.ndim != 2 or np.shape(targets) != logits.shape[:1]:
+        raise ValueError(
+            f"cross_entropy: expected logits (N, V) and targets (N,), got {logits.shape} and "
+            f"{np.shape(targets)}; make them so by .reshape(-1, V) and .reshape(-1)"
+        )
+    n, V = logits.shape
+    return -log_softmax(logits)[np.arange(n), checked_ids(targets, V, "targets")].mean()
 
 
 def masked(x: Tensor, mask: NDArray[np.bool_], value: float) -> Tensor:

@@ -5,6 +5,7 @@ NumPy only. Source: Zero to Hero, "Let's build GPT".
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ def batches(
     ids: Ids, block_size: int, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Ids, Ids]]:
     """Pieces of a long text, from anywhere, for ever: ids (B, T) and what follows each of them."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
     if len(ids) <= block_size:
         raise ValueError(f"text: expected more than block_size = {block_size} ids, got {len(ids)}")
     while True:
@@ -35,13 +38,12 @@ def windows(ids: Ids, block_size: int) -> tuple[Ids, Ids]:
 class Learner(Protocol):
     """A module with a loss of whatever its batches hold."""
 
-    training: bool
-
     @property
     def loss(self) -> Callable[..., Tensor]: ...
     def parameters(self) -> list[Tensor]: ...
     def zero_grad(self) -> None: ...
     def train(self, training: bool = True) -> Module: ...
+    def in_use(self) -> AbstractContextManager[None]: ...
 
 
 def train(
@@ -63,11 +65,14 @@ def train(
 
 def evaluate(model: Learner, *parts: Ids, batch_size: int = 512) -> float:
     """Mean loss in nats over all rows of `parts`, in eval mode: nothing is left to chance."""
-    was_training = model.training
-    model.train(False)
+    n = len(parts[0])
+    if n < 1 or batch_size < 1:
+        raise ValueError(
+            f"evaluate: expected rows and a batch_size of 1 or more, got {n} rows and {batch_size}"
+        )
     total = 0.0
-    for first in range(0, len(parts[0]), batch_size):
-        rows = [part[first : first + batch_size] for part in parts]
-        total += model.loss(*rows).item() * len(rows[0])
-    model.train(was_training)
-    return total / len(parts[0])
+    with model.in_use():
+        for first in range(0, n, batch_size):
+            rows = [part[first : first + batch_size] for part in parts]
+            total += model.loss(*rows).item() * len(rows[0])
+    return total / n

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from groundup.reference.gpt import Attention, Block, FeedForward, Mask, attention_weights
 from groundup.reference.layers import Dropout, Embedding, Ids, LayerNorm, Linear, Module
-from groundup.reference.tensor import Tensor, log_softmax
+from groundup.reference.tensor import Tensor, cross_entropy
 
 PAD, START, END, UNKNOWN = range(4)  # the first ids of every vocabulary
 
@@ -189,24 +189,26 @@ class Translator(Module):
     def loss(self, source: Ids, written: Ids, targets: Ids) -> Tensor:
         """Mean surprise of `targets` (B, T) in nats, over what is no padding."""
         live = targets != PAD
-        surprise = -log_softmax(self(source, written))[(*np.nonzero(live), targets[live])]
-        return surprise.mean()
+        if targets.shape != written.shape or not live.any():
+            raise ValueError(
+                f"targets: expected one for each of `written` {written.shape}, not all of them "
+                f"padding, got shape {targets.shape} with {live.sum()} words"
+            )
+        return cross_entropy(self(source, written)[np.nonzero(live)], targets[live])
 
     def translate(self, source: Ids) -> Ids:
         """What follows START when the likeliest word is taken each time, (B, below block_size)."""
-        was_training = self.training
-        self.eval()
-        memory, hidden = self.encode(source)
         written = np.full((len(source), 1), START)
         ended = np.zeros(len(source), bool)
-        for _ in range(self.block_size - 1):
-            word = self.decode(written, memory, hidden).data[:, -1].argmax(axis=-1)
-            word[ended] = PAD
-            written = np.append(written, word[:, None], axis=1)
-            ended |= word == END
-            if ended.all():
-                break
-        self.train(was_training)
+        with self.in_use():
+            memory, hidden = self.encode(source)
+            for _ in range(self.block_size - 1):
+                word = self.decode(written, memory, hidden).data[:, -1].argmax(axis=-1)
+                word[ended] = PAD
+                written = np.append(written, word[:, None], axis=1)
+                ended |= word == END
+                if ended.all():
+                    break
         return written[:, 1:]
 
     def _check(self, name: str, ids: Ids) -> None:

@@ -4,26 +4,28 @@ Nobody says what a word means. A word in the middle of a window predicts the wor
 at a time, and to predict well its vector must carry what it is used like. Predicting over the
 whole vocabulary would cost a softmax of ten thousand terms for each pair; telling the true
 neighbour from a handful of words drawn by lot costs six, and leads to the same place. That is
-skip-gram with negative sampling. NumPy. Source: Mikolov et al. 2013, "Distributed
-Representations of Words and Phrases and their Compositionality", and its published program.
+skip-gram with negative sampling. NumPy and the regex module. Source: Mikolov et al. 2013,
+"Distributed Representations of Words and Phrases and their Compositionality", and its published
+program.
 
 Read from top to bottom: text to ids, ids to pairs, one pair's loss and slopes, many at once, then
 what can be asked of the vectors.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 Ids = NDArray[np.integer]
 
-# Letters, with apostrophes inside: "don't" is one word, and a quotation mark belongs to none.
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+# Letters, with apostrophes inside: "don't" is one word, and a quotation mark belongs to none. With
+# the marks that stand on letters: without its vowel signs हिन्दी would be shreds, as words.py says.
+_WORD = regex.compile(r"\p{L}[\p{L}\p{M}]*(?:'\p{L}[\p{L}\p{M}]*)*")
 
 
 def words_of(text: str) -> list[str]:
@@ -32,7 +34,8 @@ def words_of(text: str) -> list[str]:
     >>> words_of("“I don’t,” said _he_, in 1866.")
     ['i', "don't", 'said', 'he', 'in']
     """
-    return _WORD.findall(text.lower().replace("\u2019", "'"))
+    found: list[str] = _WORD.findall(text.lower().replace("\u2019", "'"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,12 @@ class Vocabulary:
         """
         seen = Counter(words)
         kept = sorted((-n, word) for word, n in seen.items() if n >= min_count)
-        if -sum(n for n, _ in kept) < 2:
+        n_kept = -sum(n for n, _ in kept)
+        if n_kept < 2:
             raise ValueError(
-                f"words: expected some that occur min_count = {min_count} times or more, got "
-                f"{seen.total():,} words of which none does; give more text, or a lower min_count"
+                f"words: expected two or more places with words that occur min_count = {min_count} "
+                f"times or more, got {n_kept} of {seen.total():,}; give more text, or a lower "
+                "min_count"
             )
         return cls(tuple(word for _, word in kept), np.array([-n for n, _ in kept], np.int64))
 

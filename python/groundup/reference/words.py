@@ -69,6 +69,7 @@ class TableTokenizer:
 
     def __init__(self, pieces: Sequence[str], way: Way, *, byte_fallback: bool = False) -> None:
         self.way = way
+        self.parts = not way.cut(" ")  # whether white space parts the pieces and is none itself
         self.n_bytes = 256 if byte_fallback else 0
         self.pieces = list(pieces)
         self.first = len(SPECIALS) + self.n_bytes
@@ -105,9 +106,16 @@ class TableTokenizer:
         allow_special  "<unk>" and "<|endoftext|>" in the text become their ids; otherwise they are
                        text like any other, so that no text can end a document by spelling it out
         """
-        if not allow_special:
-            return [i for piece in self.way.cut(text) for i in self._ids_of(piece)]
         ids: list[int] = []
+        if not allow_special:
+            for piece in self.way.cut(text):
+                found = self._ids_of(piece)
+                # Two unknown words side by side: the space between them that the way leaves out
+                # is kept as its byte, or else they would come back as one.
+                if ids and self._is_byte(ids[-1]) and self._is_byte(found[0]) and self.parts:
+                    ids.append(len(SPECIALS) + ord(" "))
+                ids += found
+            return ids
         for part in regex.split("(" + "|".join(map(regex.escape, SPECIALS)) + ")", text):
             ids += [SPECIALS.index(part)] if part in SPECIALS else self.encode(part)
         return ids
@@ -122,20 +130,21 @@ class TableTokenizer:
         Raises IndexError for an id that is none.
         """
         pieces: list[str] = []
-        held = bytearray()  # bytes of a piece that was not in the table, until another id comes
+        held = bytearray()  # bytes of pieces that were not in the table, until another id comes
         for i in ids:
             if not 0 <= i < self.n_vocab:
                 raise IndexError(f"ids: expected 0 to {self.n_vocab - 1}, got {i}")
-            if len(SPECIALS) <= i < self.first:
+            if self._is_byte(i):
                 held.append(i - len(SPECIALS))
                 continue
-            if held:
-                pieces.append(held.decode("utf-8", errors="replace"))
-                held.clear()
+            pieces += self.way.cut(held.decode("utf-8", errors="replace"))
+            held.clear()
             pieces.append(SPECIALS[i] if i < len(SPECIALS) else self.pieces[i - self.first])
-        if held:
-            pieces.append(held.decode("utf-8", errors="replace"))
+        pieces += self.way.cut(held.decode("utf-8", errors="replace"))
         return self.way.join(pieces)
+
+    def _is_byte(self, i: int) -> bool:
+        return len(SPECIALS) <= i < self.first
 
     def _ids_of(self, piece: str) -> list[int]:
         if piece in self.ids:

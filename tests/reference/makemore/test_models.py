@@ -53,6 +53,11 @@ def test_every_model_starts_near_uniform_and_learns_by_the_same_loop(name):
     training.sample(model, vocabulary, model.block_size, rng())
 
 
+def test_a_tree_takes_its_block_and_no_multiple_of_it():
+    with pytest.raises(ValueError, match=r"block_size = 8\), got \(2, 16\)"):
+        MODELS["tree"]()(np.zeros((2, 16), int))
+
+
 @pytest.mark.parametrize("name", ["wavenet", "transformer"])
 def test_a_position_sees_what_stood_before_and_nothing_after(name):
     model = MODELS[name]()

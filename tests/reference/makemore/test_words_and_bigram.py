@@ -121,7 +121,28 @@ def test_sampling_ends_even_where_the_edge_is_never_drawn():
     ("compute", "error", "sentence"),
     [
         (lambda: words.Vocabulary.of(["a.b"]), ValueError, "which marks a word's edges"),
-        (lambda: words.Vocabulary.of(["ab"]).encode("abc"), ValueError, "got 'c'"),
+        (lambda: words.Vocabulary.of(["ab"]).encode("abc"), ValueError, "of 'ab', got 'c'"),
+        (lambda: words.Vocabulary.of(["ab"]).encode("a.b"), ValueError, "of 'ab', got '.'"),
+        (
+            lambda: bigram.Bigram(3, np.random.default_rng(0))(np.array([[-1]])),
+            IndexError,
+            r"Bigram: expected ids in \[0, 3\), got -1",
+        ),
+        (
+            lambda: mlp.MLP(27, np.random.default_rng(0))(np.zeros((2, 6), int)),
+            ValueError,
+            r"shape \(B, block_size = 3\), got \(2, 6\)",
+        ),
+        (
+            lambda: training.evaluate(None, np.zeros((0, 3)), np.zeros(0)),
+            ValueError,
+            "got 0 contexts, 0 targets",
+        ),
+        (
+            lambda: next(training.train(None, [1], [1], 1, 0, lambda _: 1.0, None)),
+            ValueError,
+            "batch_size 0",
+        ),
         (
             lambda: mlp.MLP(5, np.random.default_rng(0), start="x"),
             ValueError,
@@ -130,7 +151,7 @@ def test_sampling_ends_even_where_the_edge_is_never_drawn():
         (
             lambda: next(training.train(None, [], np.zeros(0), 1, 1, lambda _: 1.0, None)),
             ValueError,
-            "at least one example",
+            "examples: expected at least one",
         ),
     ],
 )

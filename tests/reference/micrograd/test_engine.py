@@ -1,6 +1,7 @@
 """Value: the arithmetic of the public micrograd project, PyTorch's gradients, and long chains."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -97,6 +98,7 @@ OPERATIONS = {
     "a ** 0": (lambda a, b: a**0),
     "2 ** a": (lambda a, b: 2**a),
     "(a a) ** b": (lambda a, b: (a * a) ** b),
+    "a ** fraction": (lambda a, b: (a * a) ** 0.25),
     "exp": (lambda a, b: (a * b).exp()),
     "log": (lambda a, b: (a * a).log()),
     "tanh": (lambda a, b: (a * b).tanh()),
@@ -172,6 +174,39 @@ def test_a_square_root_rises_vertically_from_zero_as_in_torch():
     assert x.grad == math.inf
 
 
+EDGES = [(0.0, 2.0), (-2.0, 2.0), (-2.0, -3.0), (0.0, 0.0), (0.0, 0.5), (-2.0, 0.0)]
+BEYOND = [(1e-200, -1.0), (-1e-200, -1.0), (-1e-150, -2.0), (math.inf, -1.0), (math.nan, 0.0)]
+
+
+@pytest.mark.parametrize(("base", "exponent"), EDGES + BEYOND)
+@pytest.mark.parametrize("constant", [False, True])
+def test_powers_at_and_below_zero_and_slopes_beyond_a_float_are_torchs(base, exponent, constant):
+    ours = [Value(base), Value(exponent)]
+    result = ours[0] ** (exponent if constant else ours[1])
+    result.backward()
+    theirs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (base, exponent)]
+    expected = theirs[0] ** (exponent if constant else theirs[1])
+    expected.backward()
+    assert result.data == pytest.approx(expected.item())
+    for mine, leaf in zip(ours[: 2 - constant], theirs, strict=False):
+        assert mine.grad == pytest.approx(leaf.grad.item(), nan_ok=True)
+
+
+@pytest.mark.parametrize("x", [math.nan, math.inf, -math.inf])
+def test_relu_of_no_finite_number_is_torchs(x):
+    ours, theirs = Value(x), torch.tensor(x, requires_grad=True)
+    result, expected = ours.relu(), theirs.relu()
+    result.backward()
+    expected.backward()
+    assert result.data == pytest.approx(expected.item(), nan_ok=True)
+    assert ours.grad == theirs.grad.item()
+
+
+def test_any_real_number_is_an_exponent():
+    for half in (0.5, Fraction(1, 2), np.float32(0.5)):
+        assert (Value(4) ** half).data == 2.0
+
+
 @pytest.mark.parametrize(
     ("compute", "error", "sentence"),
     [
@@ -183,7 +218,10 @@ def test_a_square_root_rises_vertically_from_zero_as_in_torch():
         (lambda: Value(1) / 0, ZeroDivisionError, "nor divided by"),
         (lambda: Value(-8) ** 0.5, ValueError, "no real number"),
         (lambda: Value(1e200) ** 3, OverflowError, "beyond a float's range"),
-        (lambda: Value(-2) ** Value(2), ValueError, "expected a number above 0, got -2"),
+        (lambda: Value(-2) ** Value(0.5), ValueError, r"\*\*: -2 \*\* 0.5 is no real number"),
+        (lambda: Value(4) ** "a", TypeError, "expected a number, got str 'a'"),
+        (lambda: Value(4) ** None, TypeError, "expected a number, got NoneType"),
+        (lambda: Value(4) ** np.ones(2), TypeError, "expected a number, got ndarray"),
     ],
 )
 def test_errors_say_what_was_expected(compute, error, sentence):

@@ -112,6 +112,13 @@ def test_the_plain_picture_is_valid_svg_and_places_no_two_boxes_together():
     assert any('a<"|{}' in t.text for t in picture.iter("{http://www.w3.org/2000/svg}text"))
 
 
+def test_a_label_with_signs_that_xml_does_not_know_is_drawn_without_them():
+    (picture,) = ET.fromstring(graph.plain_svg(Value(1.0, label="a\x01\ud800क"))).iter(
+        "{http://www.w3.org/2000/svg}text"
+    )
+    assert picture.text.startswith("a\ufffd\ufffdक | 1")
+
+
 def test_without_graphviz_the_plain_picture_is_drawn(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert graph.to_svg(an_expression()) == graph.plain_svg(an_expression())

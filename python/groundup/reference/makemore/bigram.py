@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from groundup.reference.layers import Module
 from groundup.reference.makemore.training import descend
 from groundup.reference.makemore.words import Ids, Vocabulary
-from groundup.reference.tensor import Tensor, log_softmax
+from groundup.reference.tensor import Tensor, checked_ids, log_softmax
 
 Array = NDArray[np.floating]
 
@@ -61,7 +61,7 @@ class Bigram(Module):
         self.weight = Tensor(rng.normal(size=(vocab_size, vocab_size)))
 
     def __call__(self, ids: Ids) -> Tensor:
-        return self.weight[ids[:, -1]]
+        return self.weight[checked_ids(ids[:, -1], len(self.weight), "Bigram")]
 
 
 def loss_of_counts(weight: Tensor, table: Ids, decay: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,14 @@ class MLP(Module):
         )
 
     def __call__(self, ids: Ids) -> Tensor:
-        return self.net(ids)
+        return self.net(of_block(ids, self.block_size))
+
+
+def of_block(ids: Ids, block_size: int) -> Ids:
+    """Contexts (B, block_size) as they are: a multiple of it would be joined in separate groups."""
+    if ids.ndim != 2 or ids.shape[1] != block_size:
+        raise ValueError(f"ids: expected shape (B, block_size = {block_size}), got {ids.shape}")
+    return ids
 
 
 def saturation(activations: np.ndarray, edge: float = 0.97) -> float:

@@ -44,8 +44,7 @@ def train(
     A generator, so that whoever asks for the next loss may look at the model in between, plot,
     stop early, or save.
     """
-    if not len(targets):
-        raise ValueError("train: expected at least one example, got none")
+    _check(contexts, targets, batch_size)
     model.train()
     parameters = model.parameters()
     for i in range(n_steps):
@@ -59,15 +58,22 @@ def train(
 
 def evaluate(model: Module, contexts: Ids, targets: Ids, batch_size: int = 4096) -> float:
     """Mean loss in nats, in eval mode: with the statistics of training, one answer per example."""
-    was_training = model.training
-    model.eval()
+    _check(contexts, targets, batch_size)
     total = 0.0
-    for first in range(0, len(targets), batch_size):
-        part = slice(first, first + batch_size)
-        loss = cross_entropy(model(contexts[part]), targets[part]).item()
-        total += loss * len(targets[part])
-    model.train(was_training)
+    with model.in_use():
+        for first in range(0, len(targets), batch_size):
+            part = slice(first, first + batch_size)
+            loss = cross_entropy(model(contexts[part]), targets[part]).item()
+            total += loss * len(targets[part])
     return total / len(targets)
+
+
+def _check(contexts: Ids, targets: Ids, batch_size: int) -> None:
+    if not 0 < len(contexts) == len(targets) or batch_size < 1:
+        raise ValueError(
+            "examples: expected at least one, as many contexts as targets, and batches of 1 or "
+            f"more, got {len(contexts)} contexts, {len(targets)} targets, batch_size {batch_size}"
+        )
 
 
 def sample(
@@ -78,17 +84,15 @@ def sample(
     max_length: int = 100,
 ) -> str:
     """A new name: characters drawn one by one until the edge is drawn."""
-    was_training = model.training
-    model.eval()
     context, name = [0] * block_size, []
-    for _ in range(max_length):
-        p = softmax(model(np.array([context]))).data[0]
-        i = int(rng.choice(len(vocabulary), p=p / p.sum()))
-        if i == 0:
-            break
-        name.append(i)
-        context = [*context[1:], i]
-    model.train(was_training)
+    with model.in_use():
+        for _ in range(max_length):
+            p = softmax(model(np.array([context]))).data[0]
+            i = int(rng.choice(len(vocabulary), p=p / p.sum()))
+            if i == 0:
+                break
+            name.append(i)
+            context = [*context[1:], i]
     return vocabulary.decode(name)
 
 

@@ -18,6 +18,7 @@ from groundup.reference.layers import (
     Module,
     Sequential,
 )
+from groundup.reference.makemore.mlp import of_block
 from groundup.reference.tensor import Tensor, causal_convolution
 
 TANH_GAIN = 5 / 3
@@ -53,7 +54,7 @@ class Tree(Module):
         self.net = Sequential(*layers, last)
 
     def __call__(self, ids: Ids) -> Tensor:
-        return self.net(ids)
+        return self.net(of_block(ids, self.block_size))
 
 
 class BatchNormOfTheBug(BatchNorm1d):

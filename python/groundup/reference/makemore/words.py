@@ -36,12 +36,12 @@ class Vocabulary:
         return len(self.characters)
 
     def encode(self, word: str) -> list[int]:
-        """Ids of the characters, without edges. Raises ValueError for an unknown one."""
+        """Ids of the characters. Raises ValueError for an unknown one, and for a mark of the edge,
+        which whoever reads the ids sets himself: set twice, it would be counted twice."""
         ids = [self.characters.find(c) for c in word]
-        if -1 in ids:
-            raise ValueError(
-                f"word: expected characters of {self.characters!r}, got {word[ids.index(-1)]!r}"
-            )
+        wrong = next((c for c, i in zip(word, ids, strict=True) if i < 1), None)
+        if wrong is not None:
+            raise ValueError(f"word: expected characters of {self.characters[1:]!r}, got {wrong!r}")
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

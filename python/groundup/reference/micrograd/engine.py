@@ -58,16 +58,13 @@ class Value:
         return Value(self.data * other.data, (self, other), (other.data, self.data), "*")
 
     def __pow__(self, exponent: "Value | Number") -> "Value":
-        if isinstance(exponent, Value):
-            return (exponent * self.log()).exp()  # how the result moves with both
-        out = _power(self.data, exponent)
-        if exponent == 0:
-            slope = 0.0
-        elif self.data == 0 and exponent < 1:
-            slope = math.inf  # a root rises vertically from 0
-        else:
-            slope = exponent * _power(self.data, exponent - 1)
-        return Value(out, (self,), (slope,), f"**{exponent:g}")
+        x, n = self.data, as_value(exponent).data
+        out = _power(x, n)
+        if not isinstance(exponent, Value):
+            return Value(out, (self,), (_slope_of_power(x, n),), f"**{n:g}")
+        # A number below 0 has no real power a little off a whole one: nan there, as in PyTorch.
+        by_exponent = out * math.log(x) if x > 0 else 0.0 if x == 0 else math.nan
+        return Value(out, (self, exponent), (_slope_of_power(x, n), by_exponent), "**")
 
     def exp(self) -> "Value":
         """e to this. Raises OverflowError above 709.78, where a float ends."""
@@ -92,9 +89,12 @@ class Value:
         return Value(out, (self,), (1 - out * out,), "tanh")
 
     def relu(self) -> "Value":
-        """This where it is positive, 0 elsewhere; the slope at 0 is 0, as in PyTorch."""
-        above = self.data > 0
-        return Value(self.data if above else 0.0, (self,), (1.0 if above else 0.0,), "relu")
+        """This where it is positive, 0 where not; the slope at 0 is 0, as in PyTorch.
+
+        nan is neither, and stays nan: what went wrong before is still to be seen.
+        """
+        flat = self.data <= 0
+        return Value(0.0 if flat else self.data, (self,), (0.0 if flat else 1.0,), "relu")
 
     # The rest of arithmetic, in these terms: no slope is worked out twice
 
@@ -189,3 +189,15 @@ def _power(base: float, exponent: float) -> float:
     if isinstance(out, complex):
         raise ValueError(f"**: {base:g} ** {exponent:g} is no real number; its root is complex")
     return float(out)
+
+
+def _slope_of_power(base: float, exponent: float) -> float:
+    """How fast base ** exponent, a float, moves with its base."""
+    if exponent == 0:
+        return 0.0
+    if base == 0 and exponent < 1:
+        return math.inf  # a root rises vertically from 0
+    try:
+        return exponent * _power(base, exponent - 1)
+    except OverflowError:  # the slope alone is beyond a float's range: infinite, of the right sign
+        return exponent * _power(base, exponent) / base

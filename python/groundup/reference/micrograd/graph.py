@@ -5,6 +5,7 @@ Graphviz places them best, and `to_dot` writes its source. `to_svg` hands that t
 way. Standard library only.
 """
 
+import re
 import shutil
 import subprocess
 from html import escape
@@ -13,6 +14,7 @@ from groundup.reference.micrograd.engine import Value, history
 
 _WIDTH, _HEIGHT = 190, 34  # of a box
 _COLUMN, _ROW, _MARGIN = 260, 54, 20
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_dot(root: Value) -> str:
@@ -80,7 +82,7 @@ def plain_svg(root: Value) -> str:
 
 
 def _cells(value: Value) -> list[str]:
-    label = [value.label] if value.label else []
+    label = [_NOT_XML.sub("\ufffd", value.label)] if value.label else []
     return [*label, f"{value.data:.4g}", f"grad {value.grad:.4g}"]
 
 

@@ -20,11 +20,13 @@ from groundup.reference.tensor import Tensor, checked_ids
 class Module:
     """Something with parameters and parts that may have some too: its attributes.
 
-    Lists, tuples and dicts of them count, an attribute whose name begins with "_" does not.
+    Lists, tuples and dicts of them count; `results` names those that a call leaves behind, which
+    are no parts.
     `training` tells apart what a layer does while it learns and when it is used.
     """
 
     training: bool = True
+    results: tuple[str, ...] = ()
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         raise NotImplementedError
@@ -52,7 +54,7 @@ class Module:
 
     def _parts(self, prefix: str = "") -> Iterator[tuple[str, object]]:
         for name, part in vars(self).items():
-            if not name.startswith("_"):
+            if name not in self.results:
                 yield from enumerate_parts(prefix + name, part)
 
     def parameters(self) -> list[Tensor]:
@@ -223,20 +225,18 @@ class Function(Module):
 
 
 class Sequential(Module):
-    """Layers one after the other. `outputs` is what each gave, for those who look inside."""
+    """Layers one after the other. `outputs` keeps what each gave, for those who look inside."""
+
+    results = ("outputs",)
 
     def __init__(self, *layers: Module) -> None:
         self.layers = list(layers)
-        self._outputs: list[Tensor] = []  # results, and no parameters
-
-    @property
-    def outputs(self) -> list[Tensor]:
-        return self._outputs
+        self.outputs: list[Tensor] = []
 
     def __call__(self, x: Any) -> Tensor:
-        self._outputs = []
+        self.outputs = []
         for layer in self.layers:
             x = layer(x)
-            self._outputs.append(x)
+            self.outputs.append(x)
         out: Tensor = x
         return out

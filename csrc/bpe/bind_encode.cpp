@@ -19,6 +19,14 @@ using bpe::Pieces;
 // Bytes that a thread takes at a time: the ids of so many stay in its cache until a list is made.
 constexpr std::size_t kGroupBytes = std::size_t{1} << 16;
 
+// Bytes of one text between two looks for Ctrl-C.
+constexpr std::size_t kPatientBytes = std::size_t{1} << 24;
+
+void stop_if_interrupted() {
+  const py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 template <class T>
 py::array_t<T> array_owning(T* ids, std::size_t n) {
   const py::capsule owner(ids, [](void* p) { std::free(p); });
@@ -80,10 +88,23 @@ struct PyEncoder {
                        pattern_named(pattern), whole_chunks}});
   }
 
+  // Between the parts of a long text Ctrl-C is looked for; a cut is where no chunk changes.
   IdBuffer ids_of(const Text& text) const {
-    IdBuffer ids;
     const py::gil_scoped_release release;
-    encoder.encode(text.begin, text.size, &ids);
+    IdBuffer ids;
+    for (std::size_t at = 0; at < text.size;) {
+      const std::size_t rest = text.size - at;
+      if (at > 0) {
+        stop_if_interrupted();
+        const double rate = static_cast<double>(ids.size()) / static_cast<double>(at);
+        ids.room(static_cast<std::size_t>(1.05 * rate * static_cast<double>(rest)));
+      }
+      const std::size_t end = rest <= kPatientBytes ? text.size
+                                                    : bpe::find_cut(encoder.pattern(), text.begin,
+                                                                    at + kPatientBytes, text.size);
+      encoder.encode(text.begin + at, end - at, &ids);
+      at = end;
+    }
     return ids;
   }
 

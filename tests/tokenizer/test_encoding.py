@@ -1,6 +1,7 @@
 """Any text has ids, they are tiktoken's, and every way to ask gives the same."""
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -298,3 +299,19 @@ def test_every_string_of_bytes_comes_back_from_ids(by_pattern, chunk):
     ids = [by_pattern.token_byte_values().index(bytes([byte])) for byte in chunk]
     assert by_pattern.decode_bytes(ids) == chunk
     assert by_pattern.decode(ids) == chunk.decode("utf-8", "replace")
+
+
+@pytest.mark.skipif(not engine.native_core(), reason="the reference is Python: it always listens")
+def test_ctrl_c_ends_the_encoding_of_a_long_text_and_its_parts_give_the_same_ids(trained):
+    sentence = "the cats of a long text, क्षमा "
+    text = sentence * (1 << 20)  # more than is encoded between two looks
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ids = trained.encode_to_numpy(text)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "ids" not in locals(), "it was encoded to its end"
+    two, three = (len(trained.encode(sentence * n)) for n in (2, 3))
+    assert len(trained.encode_to_numpy(text)) == two + ((1 << 20) - 2) * (three - two)

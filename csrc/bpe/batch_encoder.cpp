@@ -49,15 +49,16 @@ void BatchEncoder::finish(IdBuffer* ids) {
 template <bool kKeysReadable>
 void BatchEncoder::ask_for_entries(const std::uint8_t* text, std::size_t n, std::size_t at,
                                    const std::size_t* ends, std::size_t size) noexcept {
+  const ChunkCache::Places places = cache_.places();
   for (std::size_t i = 0; i < size; at = ends[i++]) {
     const std::uint8_t* const chunk = text + at;
     const std::size_t length = ends[i] - at;
     if (__builtin_expect(length <= kShortChunk, 1)) {
       keys_[i] = short_key(chunk, length, kKeysReadable ? sizeof(ChunkKey) : n - at);
-      places_[i] = cache_.place_of(hash_key(keys_[i]));
+      places_[i] = places.of(keys_[i]);
     } else {
       keys_[i] = kNotShort;
-      places_[i] = cache_.place_of(0);
+      places_[i] = places.begin;
       if (length <= ChunkCache::kLongChunk) cache_.prefetch_long(hash_bytes(chunk, length));
     }
     __builtin_prefetch(places_[i]);

@@ -78,7 +78,13 @@ class ChunkCache {
 
   ChunkCache() : shorts_(kFewestShorts), longs_(kFewestShorts / kShortsOfLong) {}
 
-  Short* place_of(std::uint64_t hash) noexcept { return &shorts_[hash & (shorts_.size() - 1)]; }
+  // Where short chunks have their places, for a loop that asks for many; until it grows.
+  struct Places {
+    const Short* begin;
+    std::size_t mask;
+    const Short* of(const ChunkKey& key) const noexcept { return begin + (place_hash(key) & mask); }
+  };
+  Places places() const noexcept { return {&shorts_[0], shorts_.size() - 1}; }
 
   // The entry of a short chunk that its place does not hold, or holds as one of the long; or null.
   const Short* find_elsewhere(const ChunkKey& key, const Short* place) noexcept {
@@ -107,7 +113,7 @@ class ChunkCache {
   }
   // That the short chunk's ids are too many for its entry.
   void say_long(const ChunkKey& key, std::uint64_t hash) noexcept {
-    if (find_elsewhere(key, place_of(hash_key(key)))) return;  // its long entry had gone
+    if (find_elsewhere(key, places().of(key))) return;  // its long entry had gone
     add({{key.low, key.high | kIsLong}, {{static_cast<std::uint32_t>(hash)}}});
   }
   void keep_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t hash,
@@ -133,6 +139,12 @@ class ChunkCache {
                                kGrowth = 8;
   static constexpr std::size_t kMostShorts = kFewestShorts * kGrowth * kGrowth;
 
+  // A product's upper bits come of all bits of its factors; as many as kMostShorts has.
+  static std::uint64_t place_hash(const ChunkKey& key) noexcept {
+    return (key.low * 0x9E3779B97F4A7C15u + key.high * 0xD1B54A32D192ED03u) >> 46;
+  }
+  static_assert(kMostShorts == std::size_t{1} << (64 - 46), "every place can be one's");
+
   std::size_t index_of(const Short* entry) const noexcept {
     return static_cast<std::size_t>(entry - &shorts_[0]);
   }
@@ -141,8 +153,7 @@ class ChunkCache {
   // stood there takes the place beside, whose entry goes.
   void add(const Short& entry) noexcept {
     ++n_kept_;
-    const std::size_t first =
-        hash_key({entry.key.low, entry.key.high & ~kIsLong}) & (shorts_.size() - 1);
+    const std::size_t first = index_of(places().of({entry.key.low, entry.key.high & ~kIsLong}));
     for (std::size_t turn = 0; turn < kPlaces; ++turn) {
       Short& place = shorts_[first ^ turn];
       if (place.is_taken()) continue;

@@ -6,12 +6,15 @@
 
 #include "bpe/bind.h"
 #include "bpe/encode.h"
+#include "bpe/group_ids.h"
+#include "bpe/id_lists.h"
 #include "bpe/pieces.h"
 #include "bpe/threads.h"
 
 namespace groundup {
 namespace {
 
+using bpe::GroupIds;
 using bpe::IdBuffer;
 using bpe::Piece;
 using bpe::Pieces;
@@ -42,35 +45,6 @@ py::array_t<std::uint16_t> ids_to_narrow_numpy(IdBuffer&& ids) {
   const std::size_t n = ids.size();
   return array_owning(ids.release_narrow(), n);
 }
-
-// The ints of a vocabulary, each made once: most ids of a text have stood in it before, and to
-// count a reference is cheaper than to make an int. Used under the GIL.
-class Ints {
- public:
-  explicit Ints(std::size_t n) : ints_(n) {}
-  ~Ints() {
-    for (PyObject* each : ints_) Py_XDECREF(each);
-  }
-  Ints(const Ints&) = delete;
-
-  static constexpr std::size_t kAhead = 16;  // ints asked for before their counts are raised
-
-  py::list list_of(const std::uint32_t* ids, std::size_t n) {
-    py::list list(n);
-    for (std::size_t i = 0; i < n; ++i) {
-      if (i + kAhead < n) __builtin_prefetch(ints_[ids[i + kAhead]], 1);
-      PyObject*& each = ints_[ids[i]];
-      if (each == nullptr) each = PyLong_FromUnsignedLong(ids[i]);
-      if (each == nullptr) throw py::error_already_set();
-      Py_INCREF(each);
-      PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), each);
-    }
-    return list;
-  }
-
- private:
-  std::vector<PyObject*> ints_;
-};
 
 struct PyEncoder {
   bpe::Encoder encoder;
@@ -154,12 +128,6 @@ struct PyEncoder {
     return py::make_tuple(ids_to_numpy(std::move(ids)), offsets);
   }
 
-  // A group's ids end to end; ends[i] is where those of its piece i end.
-  struct GroupIds {
-    IdBuffer ids;
-    std::vector<std::size_t> ends;
-  };
-
   void encode_group(const Pieces::Group& group, GroupIds* out) const {
     std::size_t n_bytes = 0;
     for (const Piece& piece : group) n_bytes += piece.size;
@@ -174,39 +142,45 @@ struct PyEncoder {
   py::list encode_batch(const py::sequence& texts, int threads) const {
     const std::size_t n = n_threads(threads);
     const HeldTexts held(texts);
-    std::vector<py::object> lists(held.texts.size());
+    std::vector<ListOfPieces> lists(held.texts.size());
     bool finished;
     {
       const py::gil_scoped_release release;
       const Pieces pieces(held.texts, encoder.pattern(), kGroupBytes);
-      std::vector<GroupIds> encoded(pieces.n_groups());
+      std::vector<std::unique_ptr<GroupIds>> encoded(pieces.n_groups());
+      bpe::SpareIds spare;
       finished = bpe::run_in_order(
           pieces.n_groups(), n, interrupted,
-          [&](std::size_t i, std::size_t) { encode_group(pieces.group(i), &encoded[i]); },
+          [&](std::size_t i, std::size_t) {
+            encoded[i] = spare.take();
+            encode_group(pieces.group(i), encoded[i].get());
+          },
           [&](std::size_t i) {
-            const GroupIds group = std::move(encoded[i]);  // freed here
-            const py::gil_scoped_acquire gil;
-            std::size_t at = 0, piece = 0;
-            for (const std::size_t end : group.ends) {
-              const std::size_t text = pieces.group(i).first[piece++].text;
-              py::list list = ints.list_of(group.ids.data() + at, end - at);
-              at = end;
-              if (!lists[text]) {
-                lists[text] = std::move(list);
-                continue;
-              }
-              PyObject* const before = lists[text].ptr();
-              const Py_ssize_t size = PyList_GET_SIZE(before);
-              if (PyList_SetSlice(before, size, size, list.ptr()) != 0)
-                throw py::error_already_set();
+            {
+              const py::gil_scoped_acquire gil;
+              make_lists(pieces.group(i), *encoded[i], held.texts, &lists);
             }
+            spare.give(std::move(encoded[i]));
           });
     }
     if (!finished) throw py::error_already_set();
     py::list all(lists.size());
-    for (std::size_t i = 0; i < lists.size(); ++i)
-      all[i] = lists[i] ? std::move(lists[i]) : py::list();
+    for (std::size_t i = 0; i < lists.size(); ++i) all[i] = lists[i].take();
     return all;
+  }
+
+  void make_lists(const Pieces::Group& group, const GroupIds& encoded,
+                  const std::vector<Text>& texts, std::vector<ListOfPieces>* lists) const {
+    std::size_t at = 0;
+    const Piece* piece = group.first;
+    for (const std::size_t end : encoded.ends) {
+      const Text& text = texts[piece->text];
+      const std::size_t done = static_cast<std::size_t>(piece->begin - text.begin) + piece->size;
+      (*lists)[piece->text].append(&ints, encoded.ids.data() + at, end - at, piece->size,
+                                   text.size - done);
+      at = end;
+      ++piece;
+    }
   }
 
   py::tuple encode_batch_to_numpy(const py::sequence& texts, int threads) const {

@@ -245,6 +245,15 @@ def test_a_long_text_in_a_batch_is_cut_for_the_threads_and_joined_again(pattern)
             assert [ids[a:b].tolist() for a, b in pairwise(ends)] == expected
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_list_holds_texts_that_grow_denser_or_thinner(threads):
+    """How many ids a long text will have is told by its first piece, and told wrong here."""
+    pair = trained("gpt4")
+    thin, dense = " return" * 20_000, " \u4e2d\u0915" * 30_000
+    texts = [thin + dense, dense + thin, "", dense + thin + dense, "b"]
+    assert pair.ours.encode_batch(texts, threads) == [pair.ours.encode(text) for text in texts]
+
+
 @pytest.mark.parametrize("pattern", ["gpt2", "gpt4"])
 @settings(max_examples=100, deadline=None)
 @given(text=texts)

@@ -123,8 +123,9 @@ class Lesson:
             known = name in catalogue.data_sets()
             how = f"run `groundup data get {name}`" if known else catalogue.by_hand(path)
             print(
-                f"{path} is not on this machine; this run uses other text, and compares with no "
-                f"published figure. To have it, {how}.\n"
+                f"{path} is not on this machine (looked in "
+                f"{', '.join(map(str, catalogue.folders()))}); this run uses other text, and "
+                f"compares with no published figure. To have it, {how}.\n"
             )
         return found
 

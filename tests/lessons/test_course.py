@@ -22,7 +22,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
 
 
-def test_figures_pass_miss_or_are_not_compared(capsys):
+def test_figures_pass_miss_or_are_not_compared(capsys, tmp_path):
     lesson = course.Lesson(7, "a test", "fast")
     assert not lesson.has_stand_in
     assert lesson.text("names/names.txt", lambda: "anna") == "anna"
@@ -42,7 +42,7 @@ def test_figures_pass_miss_or_are_not_compared(capsys):
     passed = [line.passed for line in lesson.checked]
     assert passed == [True, False, False, None, None, True, None, False]
     shown = capsys.readouterr().out
-    assert "names/names.txt is not on this machine" in shown
+    assert f"names/names.txt is not on this machine (looked in {tmp_path / 'cache'})" in shown
     assert "beside: 0.5000 (expected 0.8778 as published) not compared" in shown
     assert "2 of 5 figures pass; 3 not compared; 0 s" in shown
     assert str(course.last_run(7)) == "2 of 5 figures pass, 3 not compared (fast)"
@@ -132,6 +132,8 @@ def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert json.loads(capsys.readouterr().out)[0]["last_run"] is None
     assert command.main(["99"]) == 1
     assert "expected `all` or one of 1, 1b, 2" in capsys.readouterr().err
+    assert command.main(["all", "99"]) == 1
+    assert "got '99'" in capsys.readouterr().err
     assert command.main(["1", "--full", "--fast"]) == 1
 
 

@@ -57,7 +57,8 @@ def lesson(
         raise ValueError("lesson: expected --full or --fast, got both")
     if not which:
         return _list(found, json)
-    chosen = list(found.values()) if "all" in which else [_of(word, found) for word in which]
+    named = [_of(word, found) for word in which if word != "all"]
+    chosen = list(found.values()) if "all" in which else list(dict.fromkeys(named))
     mode = ["--full"] * full + ["--fast"] * fast
     verdicts = []
     for script in chosen:

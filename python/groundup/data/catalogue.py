@@ -126,13 +126,15 @@ def cache_folder() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "groundup" / "data"
 
 
-def find(path: str) -> Path | None:
-    """A file by its path in a set, "names/names.txt", or None where this machine has it not.
-
-    Folders of GROUNDUP_DATA come first, in their order, then the cache.
-    """
+def folders() -> list[Path]:
+    """Where files are looked for: the folders of GROUNDUP_DATA, in their order, then the cache."""
     named = [Path(f) for f in os.environ.get("GROUNDUP_DATA", "").split(os.pathsep) if f]
-    for folder in [*named, cache_folder()]:
+    return [*named, cache_folder()]
+
+
+def find(path: str) -> Path | None:
+    """A file by its path in a set, "names/names.txt", or None where none of `folders` has it."""
+    for folder in folders():
         if (folder / path).is_file():
             return folder / path
     return None

@@ -12,6 +12,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PICTURES = (".png", ".svg")
 MARK = re.compile(r"^# %%(?P<text> \[markdown\])?\s*$", re.MULTILINE)
@@ -127,11 +128,19 @@ def _shown(folder: str, picture: str) -> str:
 
 
 def _figures(kept: Path, command: str) -> list[str]:
-    """What the last run found, as a table."""
+    """What the last run found. Raises ValueError for figures that no lesson writes."""
+    path = kept / "figures.json"
     try:
-        run = json.loads((kept / "figures.json").read_text(encoding="utf-8"))
+        return _table(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return [f"Not run where this page was made: {command} draws its pictures and figures.", ""]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f"{path}: expected a lesson's figures; remove it, and {command} makes it anew"
+        ) from None
+
+
+def _table(run: dict[str, Any]) -> list[str]:
     verdicts = {True: "pass", False: "**miss**", None: "not compared"}
     lines = [
         "## What the last run found",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from groundup._files import write_atomic
 from groundup.data import catalogue
@@ -103,31 +103,35 @@ class Lesson:
                 f"the working folder, and it cannot be written ({error.strerror}); change to a "
                 "folder of your own and repeat"
             )
-            if "ipykernel" in sys.modules:
-                raise OSError(told) from error
-            sys.exit(told)
+            _end(OSError(told))
 
     def choose(self, *, fast: T, usual: T, full: T) -> T:
         """One of three settings, by the lesson's mode."""
         return {"fast": fast, "usual": usual, "full": full}[self.mode]
 
     def file(self, path: str) -> Path | None:
-        """Where a data set's file is, or None where this machine has it not, and says so.
+        """Where a data set's file is, or None where this machine has it not, or another under its
+        name, and says so.
 
         Published figures of that file are then shown and not compared.
         """
         found = catalogue.find(path)
         if found is None:
-            self._stand_ins.append(path)
-            name = path.partition("/")[0]
-            known = name in catalogue.data_sets()
-            how = f"run `groundup data get {name}`" if known else catalogue.by_hand(path)
-            print(
-                f"{path} is not on this machine (looked in "
-                f"{', '.join(map(str, catalogue.folders()))}); this run uses other text, and "
-                f"compares with no published figure. To have it, {how}.\n"
-            )
-        return found
+            looked_in = ", ".join(map(str, catalogue.folders()))
+            lacking, remedy = f"{path} is not on this machine (looked in {looked_in})", ""
+        elif other := catalogue.difference(path, found):
+            lacking, remedy = other, "remove the other, and "
+        else:
+            return found
+        self._stand_ins.append(path)
+        name = path.partition("/")[0]
+        known = name in catalogue.data_sets()
+        remedy += f"run `groundup data get {name}`" if known else catalogue.by_hand(path)
+        print(
+            f"{lacking}; this run uses other text, and compares with no published figure. To have "
+            f"it, {remedy}.\n"
+        )
+        return None
 
     def text(self, path: str, stand_in: Callable[[], str]) -> str:
         """The text of a data set's file; where this machine has it not, a stand-in, as `file`."""
@@ -217,9 +221,17 @@ class Lesson:
     def keep_bytes(self, name: str, contents: bytes) -> None:
         """Save a file in the lesson's folder."""
         path = self.folder / name
-        write_atomic(path, contents)
+        self._write(path, contents)
         self.pictures.append(str(path))
         print(f"  {path}")
+
+    def _write(self, path: Path, contents: bytes) -> None:
+        """As write_atomic; a script ends with a sentence where the disk takes no more."""
+        try:
+            write_atomic(path, contents)
+        except OSError as error:
+            told = f"lesson {self.label}: {path} could not be written ({error.strerror})"
+            _end(OSError(f"{told}; make room, or change to a folder that has it, and repeat"))
 
     def finish(self) -> None:
         """Print the verdict and keep the figures; with a miss, a script ends with exit code 1."""
@@ -233,7 +245,7 @@ class Lesson:
             "checked": [asdict(line) for line in self.checked],
         }
         text = json.dumps(record, indent=1, ensure_ascii=False)
-        write_atomic(self.folder / FIGURES, text.encode() + b"\n")
+        self._write(self.folder / FIGURES, text.encode() + b"\n")
         compared = sum(line.passed is not None for line in self.checked)
         rest = len(self.checked) - compared
         aside = f"; {rest} not compared" if rest else ""
@@ -242,6 +254,13 @@ class Lesson:
             print(f"MISS {line.name}: {line.seen}, expected {line.expected}")
         if missed and "ipykernel" not in sys.modules:
             sys.exit(1)
+
+
+def _end(error: Exception) -> NoReturn:
+    """A script ends with the error's sentence; a notebook shows the error."""
+    if "ipykernel" in sys.modules:
+        raise error
+    sys.exit(str(error))
 
 
 class Run(NamedTuple):

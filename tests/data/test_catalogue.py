@@ -5,6 +5,7 @@ import json
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -135,6 +136,29 @@ def test_other_bytes_are_refused_and_not_kept(home):
         assert list((catalogue.cache_folder() / "set").glob("file*")) == []
 
 
+@pytest.mark.parametrize("left", [b"?" * len(CONTENTS), CONTENTS])
+def test_what_an_earlier_try_left_is_checked_before_the_address_is_blamed(home, left):
+    partial = catalogue.cache_folder() / "set" / "file.bin.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(left)
+    assert catalogue.fetch(a_file()).read_bytes() == CONTENTS
+    assert Home.asked == ([] if left == CONTENTS else [None])
+
+
+def test_a_copy_in_groundup_data_is_not_fetched_and_another_file_there_is_told(
+    home, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(catalogue, "HOME", "http://127.0.0.1:9")
+    monkeypatch.setenv("GROUNDUP_DATA", str(tmp_path / "mine"))
+    place = tmp_path / "mine" / "set" / "file.bin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENTS)
+    assert catalogue.fetch(a_file()) == place
+    place.write_bytes(CONTENTS[1:])
+    with pytest.raises(ValueError, match=r"mine/set/file.bin: .* found before .*; remove it, or"):
+        catalogue.fetch(a_file())
+
+
 def test_a_server_that_sends_without_end_is_not_followed(home):
     shorter = a_file(contents=CONTENTS[:1000])
     with pytest.raises(ValueError, match="other bytes came"):
@@ -186,7 +210,8 @@ def test_the_command_lists_and_gets(home, capsys, monkeypatch):
     own = DataSet("set", "bytes", "none", (a_file(),))
     monkeypatch.setattr(catalogue, "data_sets", lambda: {"set": own})
     assert command.main(["list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["folder"] is None
+    (before,) = json.loads(capsys.readouterr().out)
+    assert (before["folder"], before["not_published"]) == (None, [])
     assert command.main(["get", "set"]) == 0
     path = capsys.readouterr().out.strip()
     assert path.endswith("set/file.bin")
@@ -196,6 +221,10 @@ def test_the_command_lists_and_gets(home, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "0.5 MB  bytes (none)" in shown
     assert path.removesuffix("/file.bin") in shown
+    assert "not the published file" not in shown
+    Path(path).write_bytes(b"four")
+    assert command.main(["list"]) == 0
+    assert f"not the published file: {path}" in capsys.readouterr().out
 
 
 def test_an_unknown_set_and_no_set_are_sentences(capsys):

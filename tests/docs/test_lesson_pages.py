@@ -121,3 +121,14 @@ def test_every_derivation_is_in_the_index():
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8").splitlines()
     for path in (ROOT / "docs").glob("*.md"):
         assert path.stem in index or path.stem == "index", f"{path.name}: add it to docs/index.md"
+
+
+@pytest.mark.parametrize("torn", ["", '{"mode": "usu', "{}", "[]", '{"mode": "", "seconds": "x"}'])
+def test_torn_figures_are_told_with_their_file(pages, tmp_path, torn):
+    (tmp_path / "03").mkdir()
+    (tmp_path / "03" / "figures.json").write_text(torn)
+    (tmp_path / "03_x.py").write_text(SCRIPT)
+    with pytest.raises(
+        ValueError, match=r"03/figures.json: expected a lesson's figures; remove it"
+    ):
+        pages.page(tmp_path / "03_x.py", tmp_path / "03")

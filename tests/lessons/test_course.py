@@ -1,5 +1,8 @@
 """A lesson's table, stand-in data and exit code; the command that lists and runs lessons."""
 
+import codecs
+import errno
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +14,7 @@ import pytest
 
 from groundup import course
 from groundup.cli import lesson as command
+from groundup.data.catalogue import DataSet, File
 from groundup.reference.makemore.words import Vocabulary, read_names
 
 
@@ -48,6 +52,57 @@ def test_figures_pass_miss_or_are_not_compared(capsys, tmp_path):
     assert str(course.last_run(7)) == "2 of 5 figures pass, 3 not compared (fast)"
     assert "MISS far: 2.6000, expected 2.4540 within 0.001" in shown
     assert course.last_run(7) == (2, 5, "fast", 3)
+
+
+TEXT = b"emma\nolivia\n"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A data set of one text, and where this machine keeps it."""
+    digest = hashlib.sha256(TEXT).hexdigest()
+    own = DataSet("set", "names", "none", (File("set/a.txt", len(TEXT), digest),))
+    monkeypatch.setattr(course.catalogue, "data_sets", lambda: {"set": own})
+    monkeypatch.setenv("GROUNDUP_DATA", str(tmp_path / "data"))
+    place = tmp_path / "data" / "set" / "a.txt"
+    place.parent.mkdir(parents=True)
+    return place
+
+
+@pytest.mark.parametrize("held", [TEXT, TEXT.replace(b"\n", b"\r\n")])
+def test_the_published_text_is_compared_with_any_line_ends(published, held, capsys):
+    published.write_bytes(held)
+    lesson = course.Lesson(2, "a test", "fast")
+    assert lesson.text("set/a.txt", str) == TEXT.decode()
+    lesson.claim("so it is", True, of="set/a.txt")
+    assert lesson.checked[0].passed
+    assert "published" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("held", [b"", b"\xff\xfe", TEXT[:-3], codecs.BOM_UTF8 + TEXT])
+def test_another_file_of_that_name_is_told_and_has_a_stand_in(published, held, capsys):
+    published.write_bytes(held)
+    lesson = course.Lesson(2, "a test", "fast")
+    assert lesson.text("set/a.txt", lambda: "anna") == "anna"
+    lesson.claim("so it is", False, of="set/a.txt")
+    assert lesson.checked[0].passed is None
+    shown = capsys.readouterr().out
+    assert f"{published} is not the published set/a.txt: expected 12 bytes with SHA-256" in shown
+    assert f"got {len(held)} with {hashlib.sha256(held).hexdigest()}; this run uses other" in shown
+    assert "To have it, remove the other, and run `groundup data get set`" in shown
+
+
+def test_a_full_disk_ends_a_lesson_with_a_sentence(monkeypatch):
+    def full(path, contents):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(course, "write_atomic", full)
+    lesson = course.Lesson(3, "a test", "fast")
+    sentence = r"lesson 3: runs/lessons/03/{} could not be written \(No space .*\); make room"
+    with pytest.raises(SystemExit, match=sentence.format("note.txt")):
+        lesson.keep_bytes("note.txt", b"hello")
+    with pytest.raises(SystemExit, match=sentence.format("figures.json")):
+        lesson.finish()
 
 
 def test_pictures_and_files_are_kept_in_the_lessons_folder():

@@ -2,7 +2,7 @@
 
 import json as json_format
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -26,11 +26,16 @@ def list_sets(*, json: bool = False) -> int:
     Args:
         json: print the list as one line of JSON on stdout
     """
-    from groundup.data.catalogue import data_sets, find
+    from groundup.data.catalogue import data_sets, find, is_published
 
-    records: list[dict[str, str | int | None]] = []
+    records: list[dict[str, Any]] = []
     for each in data_sets().values():
         found = [find(file.path) for file in each.files]
+        others = [
+            str(path)
+            for file, path in zip(each.files, found, strict=True)
+            if path is not None and not is_published(file, path)
+        ]
         there = found[0].parent if found[0] is not None and None not in found else None
         records.append(
             {
@@ -40,6 +45,7 @@ def list_sets(*, json: bool = False) -> int:
                 "bytes": each.size,
                 "by_hand": each.by_hand,
                 "folder": None if there is None else str(there),
+                "not_published": others,
             }
         )
     if json:
@@ -53,6 +59,8 @@ def list_sets(*, json: bool = False) -> int:
             print(f"{'':<{width}}  {'':>8}  not fetched: {each.by_hand}")
         if record["folder"] is not None:
             print(f"{'':<{width}}  {'':>8}  in {record['folder']}")
+        for path in record["not_published"]:
+            print(f"{'':<{width}}  {'':>8}  not the published file: {path}")
     return 0
 
 

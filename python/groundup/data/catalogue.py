@@ -150,6 +150,28 @@ def locate(path: str) -> Path:
     return found
 
 
+def is_published(file: File, found: Path) -> bool:
+    """Whether what this machine has under a file's name is the set's file, byte for byte."""
+    return found.stat().st_size == file.size and _sha256(found) == file.sha256
+
+
+def difference(path: str, found: Path) -> str | None:
+    """A sentence on how `found` differs from the set's file of that path, or None.
+
+    None too for a path that is in no set, and for a text that differs in its line ends (CR LF).
+    """
+    files = [file for each in data_sets().values() for file in each.files if file.path == path]
+    if not files or is_published(files[0], found):
+        return None
+    contents = found.read_bytes()
+    if hashlib.sha256(contents.replace(b"\r\n", b"\n")).hexdigest() == files[0].sha256:
+        return None
+    return (
+        f"{found} is not the published {path}: expected {files[0].size} bytes with SHA-256 "
+        f"{files[0].sha256}, got {len(contents)} with {hashlib.sha256(contents).hexdigest()}"
+    )
+
+
 def by_hand(path: str) -> str:
     """How to provide a file without the command."""
     return (
@@ -160,15 +182,23 @@ def by_hand(path: str) -> str:
 def fetch(file: File, report: Report = lambda n: None) -> Path:
     """Fetch one file into the cache, going on where an earlier try was cut off; its path.
 
-    A file that is made from others is made when they have come. A file that is in the cache already
-    is checked and not fetched. Raises OSError where the network cannot be reached and ValueError
-    where what came is not the file; each says what to do by hand. Whole or absent: what has not
-    come completely has another name.
+    A file that is made from others is made when they have come. A file that is on this machine
+    already is checked and not fetched. Raises OSError where the network cannot be reached, and
+    ValueError where what came is not the file, or where GROUNDUP_DATA has another of its name,
+    which would be found first; each says what to do by hand. Whole or absent: what has not come
+    completely has another name.
     """
     target = cache_folder() / file.path
-    if target.is_file() and _sha256(target) == file.sha256:
+    found = find(file.path)
+    if found is not None and is_published(file, found):
         report(file.n_fetched)
-        return target
+        return found
+    if found not in (None, target):
+        raise ValueError(
+            f"{found}: expected {file.size} bytes with SHA-256 {file.sha256}, got another file, "
+            "which would be found before the one that is fetched; remove it, or take its folder "
+            "out of GROUNDUP_DATA, and repeat"
+        )
     if file.derive:
         return _make(file, target, report)
     with only_run_in(target.parent, instead=_ELSEWHERE):
@@ -216,12 +246,7 @@ def _make(file: File, target: Path, report: Report) -> Path:
 
 def _original(file: File, report: Report) -> Path:
     """A file to make another of: one that is on this machine already, or else fetched."""
-    reported = report if _ORIGINALS in file.path else _nobody
-    found = find(file.path)
-    if found is None or _sha256(found) != file.sha256:
-        return fetch(file, reported)
-    reported(file.size)
-    return found
+    return fetch(file, report if _ORIGINALS in file.path else _nobody)
 
 
 def _nobody(n: int) -> None:
@@ -238,7 +263,7 @@ def provided(file: File, told: str) -> Path:
         raise FileNotFoundError(
             f"{file.path} cannot be fetched: {told} To have it, {by_hand(file.path)}"
         )
-    if _sha256(found) != file.sha256:
+    if not is_published(file, found):
         raise ValueError(
             f"{found}: expected {file.size} bytes with SHA-256 {file.sha256}, got another file; "
             f"{told}"
@@ -250,7 +275,9 @@ def _receive(file: File, partial: Path, report: Report) -> None:
     """Add to `partial` what it lacks, one byte more than the file's size at most."""
     have = partial.stat().st_size if partial.exists() else 0
     if have >= file.size:
-        return
+        if is_published(file, partial):
+            return
+        have = 0  # what lay here is no part of the file
     headers = {"Range": f"bytes={have}-"} if have else {}
     request = urllib.request.Request(file.url, headers=headers)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:

@@ -85,11 +85,29 @@ def test_the_table_shows_what_differs(tmp_path):
     assert len({len(line) for line in lines}) == 1
 
 
-def test_a_log_that_is_none_is_said_to_be_none(tmp_path):
+RUN = '{"settings": %s, "loss": 1.5, "best_at": %s, "n_measured": 2, "seconds": 3}'
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "null", "hello", RUN % (3, 1), RUN % ("{}", '"q"')])
+def test_a_log_that_is_none_is_said_to_be_none(tmp_path, line):
     log = tmp_path / "log.jsonl"
-    log.write_text('{"hello": 1}\n')
-    with pytest.raises(ValueError, match=r"log.jsonl, line 1: expected a run"):
+    log.write_text(f"{RUN % ('{}', 1)}\n{line}\n")
+    with pytest.raises(ValueError, match=r"log.jsonl, line 2: expected a run.*; remove") as told:
         experiment.read_log(log)
+    assert told.value.__cause__ is None
+    assert told.value.__suppress_context__ or told.value.__context__ is None
+
+
+def test_a_second_search_on_a_log_at_work_is_refused(tmp_path):
+    log = tmp_path / "log.jsonl"
+
+    def searches_again(settings):
+        yield 1.0
+        with pytest.raises(ValueError, match=r"log.jsonl: another search .* name another log"):
+            experiment.search([{}], falling_then_rising, log)
+
+    experiment.search([{}], searches_again, log)
+    assert len(experiment.search([{}], falling_then_rising, log)) == 1
 
 
 def test_examples_in_the_text_are_true():

@@ -5,11 +5,13 @@ same search again gets the finished runs from the log and goes on with the rest.
 and NumPy for drawing settings.
 """
 
+import fcntl
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -30,6 +32,17 @@ class Run:
     best_at: int  # which measurement was the best, from 1
     n_measured: int
     seconds: float
+
+
+# What a line of a log holds.
+_NUMBER = int | float
+_FIELDS: dict[str, Any] = {
+    "settings": dict,
+    "loss": _NUMBER,
+    "best_at": int,
+    "n_measured": int,
+    "seconds": _NUMBER,
+}
 
 
 def grid(**choices: Sequence[Any]) -> list[Settings]:
@@ -89,21 +102,38 @@ def search(
     """Run what the log does not hold yet; all runs, the best first.
 
     start(settings) yields a held-out loss whenever it has measured one. A line that was cut off by
-    a crash is no run: its settings are run again. `report` is told of each new run.
+    a crash is no run: its settings are run again. `report` is told of each new run. Raises
+    ValueError where another search is at work on the log, which would do every run twice.
     """
-    finished = {_key(run.settings): run for run in read_log(log)}
     runs = []
-    for settings in candidates:
-        run = finished.get(_key(settings))
-        if run is None:
-            began = time.perf_counter()
-            loss, best_at, n = stop_early(start(settings), patience)
-            run = Run(settings, loss, best_at, n, time.perf_counter() - began)
-            _append(log, run)
-            if report is not None:
-                report(run)
-        runs.append(run)
+    with _alone_with(log):
+        finished = {_key(run.settings): run for run in read_log(log)}
+        for settings in candidates:
+            run = finished.get(_key(settings))
+            if run is None:
+                began = time.perf_counter()
+                loss, best_at, n = stop_early(start(settings), patience)
+                run = Run(settings, loss, best_at, n, time.perf_counter() - began)
+                _append(log, run)
+                if report is not None:
+                    report(run)
+            runs.append(run)
     return sorted(runs, key=lambda run: run.loss)
+
+
+@contextmanager
+def _alone_with(log: Path) -> Iterator[None]:
+    """Hold the log; the system lets go of it with the process, however that ends."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{log}: another search is at work on this log; wait until it has ended, or name "
+                "another log"
+            ) from None
+        yield
 
 
 def read_log(log: Path) -> list[Run]:
@@ -115,9 +145,18 @@ def read_log(log: Path) -> list[Run]:
     for number, line in enumerate(whole, start=1):
         try:
             entry = json.loads(line)
-            runs.append(Run(**{**entry, "loss": float(entry["loss"])}))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{log}, line {number}: expected a run, got {line[:80]!r}") from error
+        except ValueError:
+            entry = None
+        if (
+            not isinstance(entry, dict)
+            or entry.keys() != _FIELDS.keys()
+            or not all(isinstance(entry[name], kind) for name, kind in _FIELDS.items())
+        ):
+            raise ValueError(
+                f"{log}, line {number}: expected a run, got {line[:80]!r}; remove the line, and "
+                "its run is done again"
+            )
+        runs.append(Run(**{**entry, "loss": float(entry["loss"])}))
     return runs
 
 
@@ -141,7 +180,6 @@ def table(runs: Sequence[Run]) -> str:
 
 
 def _append(log: Path, run: Run) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
     torn = log.exists() and log.read_bytes()[-1:] not in (b"", b"\n")
     with log.open("ab") as file:
         if torn:  # the rest of a line that a crash cut off

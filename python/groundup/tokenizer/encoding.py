@@ -84,8 +84,11 @@ class Encodes(Parts):
 
         dtype   uint32, or uint16 where n_vocab is at most 65536, else ValueError
         """
-        narrow = self._is_narrow(dtype)
         allowed = self._specials.allowed_in(text, allowed_special, disallowed_special)
+        # What most calls ask: of a short text the questions below take longer than its encoding.
+        if dtype is np.uint32 and not allowed and not dropout and seed is None:
+            return _native_text(self._encoder.encode_to_numpy, text)
+        narrow = self._is_narrow(dtype)
         pieces = self._specials.pieces(text, allowed)
         encode: Callable[[str], NDArray[Any]] = (
             self._encoder.encode_to_uint16 if narrow else self._encoder.encode_to_numpy

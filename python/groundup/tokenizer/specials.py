@@ -92,6 +92,8 @@ def _finder(names: frozenset[str]) -> "regex.Pattern[str]":
 
 
 def _names(names: Collection[str], argument: str) -> frozenset[str]:
+    if not names and isinstance(names, frozenset | set | tuple | list):
+        return frozenset()
     if isinstance(names, str):
         raise ValueError(f'{argument}: expected "all" or a set of names, got the text {names!r}.')
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):

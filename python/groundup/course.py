@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from groundup._files import write_atomic
@@ -86,6 +87,7 @@ class Lesson:
         self._take_folder()
         if _is_script(sys.argv):  # a reader who leaves (`| head`) ends it without a word
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            sys.excepthook = _interrupted_without_traceback
         self._began = time.perf_counter()
         print(f"Lesson {self.label}: {title} ({mode})\n")
 
@@ -297,6 +299,15 @@ def _mode_of(argv: Sequence[str]) -> str:
     if _is_script(argv) and len(argv) > 1 + (len(asked) == 1):
         sys.exit(f"lesson: expected --fast, --full or neither, got {' '.join(argv[1:])}")
     return asked[0].removeprefix("--") if asked else "usual"
+
+
+def _interrupted_without_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nlesson: interrupted; what it kept stays", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _is_script(argv: Sequence[str]) -> bool:

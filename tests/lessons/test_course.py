@@ -192,6 +192,21 @@ def test_the_command_lists_lessons_with_what_their_last_run_gave(capsys):
     assert command.main(["1", "--full", "--fast"]) == 1
 
 
+def test_ctrl_c_ends_a_lessons_script_without_a_traceback(tmp_path):
+    script = tmp_path / "01_waits.py"
+    script.write_text(
+        "import signal\n"
+        "from groundup.course import Lesson\n"
+        "Lesson(1, 'Waits')\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        -signal.SIGINT,
+        "\nlesson: interrupted; what it kept stays\n",
+    )
+
+
 def test_ctrl_c_ends_a_lesson_with_a_sentence_and_what_it_kept_stays(tmp_path):
     words = [sys.executable, "-m", "groundup", "lesson", "1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

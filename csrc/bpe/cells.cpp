@@ -170,7 +170,7 @@ std::vector<FoundPair> find_pairs(const std::vector<Cell>& cells,
                   ++found[index].n;
                 });
   for (FoundPair& pair : found)
-    if (pair.weight >= least) pair.positions = positions->allocate(pair.n);
+    if (pair.weight >= least) pair.positions = positions->allocate(pair.n, pair.weight);
   for_each_pair(cells, lengths, counts,
                 [&](std::uint32_t at, std::uint32_t left, std::uint32_t right, std::uint64_t) {
                   const std::uint32_t index = indices.find(left, right);

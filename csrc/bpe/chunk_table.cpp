@@ -29,14 +29,13 @@ bool ChunkTable::make_room(std::size_t limit_bytes, std::size_t n_chunks) {
 }
 
 void ChunkTable::resize(std::size_t n_slots) {
-  std::vector<Entry> old(n_slots);
+  TableMemory<Entry> old(n_slots);
   old.swap(entries_);
+  shift_ = static_cast<unsigned>(64 - __builtin_ctzll(n_slots));
   const std::size_t mask = n_slots - 1;
   for (const Entry& entry : old) {
     if (entry.count == 0) continue;
-    const CountedChunk chunk = counted(entry);
-    std::size_t slot =
-        (is_long(entry) ? hash_bytes(chunk.bytes, chunk.size) : hash_key(entry.key)) & mask;
+    std::size_t slot = home(hash_of(entry));
     while (entries_[slot].count) slot = (slot + 1) & mask;
     entries_[slot] = entry;
   }
@@ -50,7 +49,7 @@ void ChunkTable::bump(Entry& entry, std::uint64_t count, std::uint64_t first) {
 void ChunkTable::add_short(const ChunkKey& key, std::uint64_t hash, std::uint64_t count,
                            std::uint64_t first) {
   const std::size_t mask = entries_.size() - 1;
-  std::size_t slot = hash & mask;
+  std::size_t slot = home(hash);
   for (; entries_[slot].count; slot = (slot + 1) & mask)
     if (entries_[slot].key == key) return bump(entries_[slot], count, first);
   entries_[slot] = {key, count, first};
@@ -60,7 +59,7 @@ void ChunkTable::add_short(const ChunkKey& key, std::uint64_t hash, std::uint64_
 void ChunkTable::add_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t count,
                           std::uint64_t first) {
   const std::size_t mask = entries_.size() - 1;
-  std::size_t slot = hash_bytes(chunk, n) & mask;
+  std::size_t slot = home(hash_bytes(chunk, n));
   for (; entries_[slot].count; slot = (slot + 1) & mask) {
     const ChunkKey& key = entries_[slot].key;
     if (key.high == (kLong | n) && std::memcmp(long_bytes_.data() + key.low, chunk, n) == 0)
@@ -80,10 +79,9 @@ void ChunkTable::add(const CountedChunk& chunk) {
 
 void ChunkTable::add_batch(const std::uint8_t* text, std::size_t at, std::size_t n,
                            const std::size_t* ends, std::size_t found, std::uint64_t first) {
-  const std::size_t mask = entries_.size() - 1;
   KeyBatch batch;
   batch.fill(text, at, n, ends, found,
-             [&](std::uint64_t hash) { __builtin_prefetch(&entries_[hash & mask], 1); });
+             [&](std::uint64_t hash) { __builtin_prefetch(&entries_[home(hash)], 1); });
   for (std::size_t i = 0; i < found; at = ends[i++]) {
     if (batch.keys[i].high)
       add_short(batch.keys[i], batch.hashes[i], 1, first + at);

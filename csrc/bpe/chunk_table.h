@@ -1,6 +1,10 @@
 // One thread's distinct chunks and their counts: open addressing, linear probing.
+//
+// A chunk's place is told by its hash's upper bits, so that tables of any size hold the chunks in
+// one order, nearly: several are merged a part of the hashes at a time, in little memory.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +12,7 @@
 
 #include "bpe/chunk_key.h"
 #include "bpe/split.h"
+#include "bpe/table_memory.h"
 
 namespace groundup::bpe {
 
@@ -31,6 +36,14 @@ inline int compare_chunks(const std::uint8_t* a, std::size_t n_a, const std::uin
 
 class ChunkTable {
  public:
+  ChunkTable() = default;
+  // For the chunks of one part (for_each_in), whose hashes begin alike.
+  static ChunkTable of_one_part() {
+    ChunkTable table;
+    table.n_alike_ = kPartBits;
+    return table;
+  }
+
   // What must be called before up to kSplitBatch chunks are added, and what it answers when the
   // table would pass limit_bytes with them: false, the caller empties the table first.
   bool make_room(std::size_t limit_bytes, std::size_t n_chunks);
@@ -41,10 +54,12 @@ class ChunkTable {
                  std::size_t found, std::uint64_t first);
   void add(const CountedChunk& chunk);
 
+  void clear();
+
   std::size_t size() const noexcept { return size_; }
   std::size_t n_long_bytes() const noexcept { return long_bytes_.size(); }
   std::size_t memory_bytes() const noexcept {
-    return entries_.capacity() * sizeof(Entry) + long_bytes_.capacity();
+    return entries_.size() * sizeof(Entry) + long_bytes_.capacity();
   }
 
   // Calls visit(CountedChunk) for all, in no order; what it points to lives during the call.
@@ -52,6 +67,19 @@ class ChunkTable {
   void for_each(Visit&& visit) const {
     for (const Entry& entry : entries_)
       if (entry.count) visit(counted(entry));
+  }
+  // The same for the chunks of one part of kParts, by their hashes.
+  static constexpr unsigned kPartBits = 8;
+  static constexpr std::size_t kParts = std::size_t{1} << kPartBits;
+  template <class Visit>
+  void for_each_in(std::size_t part, Visit&& visit) const {
+    const std::size_t n = entries_.size(), of_part = n / kParts;
+    // Those that found their place taken stand behind it, up to the next free one.
+    const auto end = [&](std::size_t at) { return at >= of_part && !is_used(part * of_part + at); };
+    for (std::size_t at = 0; at < n && !end(at); ++at) {
+      const Entry& entry = entries_[(part * of_part + at) & (n - 1)];
+      if (entry.count && hash_of(entry) >> (64 - kPartBits) == part) visit(counted(entry));
+    }
   }
   // The same in the order of compare_chunks; leaves the table empty.
   template <class Visit>
@@ -79,15 +107,24 @@ class ChunkTable {
     return {reinterpret_cast<const std::uint8_t*>(&entry.key), entry.key.high >> 56, entry.count,
             entry.first};
   }
+  bool is_used(std::size_t slot) const noexcept {
+    return entries_[slot & (entries_.size() - 1)].count != 0;
+  }
+  std::uint64_t hash_of(const Entry& entry) const noexcept {
+    return is_long(entry) ? hash_bytes(long_bytes_.data() + entry.key.low, entry.key.high & ~kLong)
+                          : hash_key(entry.key);
+  }
+  std::size_t home(std::uint64_t hash) const noexcept { return hash << n_alike_ >> shift_; }
   bool comes_before(const Entry& a, const Entry& b) const noexcept;
   void add_short(const ChunkKey& key, std::uint64_t hash, std::uint64_t count, std::uint64_t first);
   void add_long(const std::uint8_t* chunk, std::size_t n, std::uint64_t count, std::uint64_t first);
   void bump(Entry& entry, std::uint64_t count, std::uint64_t first);
   void resize(std::size_t n_slots);
   void sort();
-  void clear();
 
-  std::vector<Entry> entries_;
+  TableMemory<Entry> entries_;
+  unsigned shift_ = 0;    // 64 less the bits of a place
+  unsigned n_alike_ = 0;  // upper bits that all hashes share
   std::size_t size_ = 0;
   std::vector<std::uint8_t> long_bytes_;
 };

@@ -6,6 +6,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "bpe/numbers.h"
 #include "bpe/unicode.h"
 
 namespace groundup::bpe {
@@ -175,14 +176,19 @@ bool ChunkCounts::add_records(CountReader* records, std::uint64_t span,
   return true;
 }
 
-// All tables into the first.
-void ChunkCounts::gather() {
-  while (tables_.size() > 1) {
-    tables_.back().for_each([&](const CountedChunk& chunk) {
-      tables_[0].make_room(~std::size_t{0}, 1);
-      tables_[0].add(chunk);
-    });
-    tables_.pop_back();
+// Visits the chunks of all tables, each once. They stay apart: joined they would need a table that
+// holds them all beside those that do.
+template <class Visit>
+void ChunkCounts::for_each_joined(Visit&& visit) {
+  ChunkTable joined = ChunkTable::of_one_part();
+  for (std::size_t part = 0; part < ChunkTable::kParts; ++part) {
+    for (const ChunkTable& table : tables_)
+      table.for_each_in(part, [&](const CountedChunk& chunk) {
+        joined.make_room(~std::size_t{0}, 1);
+        joined.add(chunk);
+      });
+    joined.for_each(visit);
+    joined.clear();
   }
 }
 
@@ -194,12 +200,13 @@ void ChunkCounts::spill_all() {
 std::size_t ChunkCounts::n_distinct() {
   if (listed_) return list_.size();
   std::size_t n = 0;
+  const auto count = [&](const CountedChunk&) { ++n; };
   if (runs_.empty()) {
-    gather();
-    return tables_.empty() ? 0 : tables_[0].size();
+    for_each_joined(count);
+  } else {
+    spill_all();
+    runs_.merged(count);
   }
-  spill_all();
-  runs_.merged([&](const CountedChunk&) { ++n; });
   return n;
 }
 
@@ -214,12 +221,10 @@ const ChunkList& ChunkCounts::list() {
     firsts.push_back(chunk.first);
   };
   if (runs_.empty()) {
-    gather();
-    if (!tables_.empty()) {
-      const std::size_t n = tables_[0].size();
-      found.starts.reserve(n + 1), found.counts.reserve(n), firsts.reserve(n);
-      tables_[0].for_each(append);
-    }
+    std::size_t most = 0;
+    for (const ChunkTable& table : tables_) most += table.size();
+    found.starts.reserve(most + 1), found.counts.reserve(most), firsts.reserve(most);
+    for_each_joined(append);
     tables_.clear();
   } else {
     spill_all();
@@ -229,11 +234,12 @@ const ChunkList& ChunkCounts::list() {
 
   const std::vector<std::uint32_t> order = order_of(firsts);
   list_ = ChunkList();
-  list_firsts_.resize(order.size());
+  list_gaps_.clear();
   list_.bytes.resize(found.bytes.size());
   list_.starts.reserve(order.size() + 1);
   list_.counts.reserve(order.size());
   std::size_t at = 0;
+  std::uint64_t last_first = 0;
   list_.starts.push_back(0);
   for (std::size_t i = 0; i < order.size(); ++i) {
     const std::size_t begin = found.starts[order[i]], n = found.starts[order[i] + 1] - begin;
@@ -241,7 +247,8 @@ const ChunkList& ChunkCounts::list() {
     at += n;
     list_.starts.push_back(at);
     list_.counts.push_back(found.counts[order[i]]);
-    list_firsts_[i] = firsts[order[i]];
+    put_number(firsts[order[i]] - last_first, &list_gaps_);
+    last_first = firsts[order[i]];
   }
   runs_.clear();
   listed_ = true;
@@ -252,21 +259,26 @@ const ChunkList& ChunkCounts::list() {
 void ChunkCounts::relist() {
   listed_ = false;
   tables_.resize(1);
+  const std::uint8_t* gap = list_gaps_.data();
+  std::uint64_t first = 0;
   for (std::size_t i = 0; i < list_.size(); ++i) {
+    first += take_number(&gap);
     while (!tables_[0].make_room(share(), 1)) runs_.add(&tables_[0]);
     tables_[0].add({list_.bytes.data() + list_.starts[i], list_.starts[i + 1] - list_.starts[i],
-                    list_.counts[i], list_firsts_[i]});
+                    list_.counts[i], first});
   }
   list_ = ChunkList();
-  list_firsts_ = {};
+  list_gaps_ = {};
 }
 
 void ChunkCounts::for_each_sorted(const std::function<void(const CountedChunk&)>& visit) {
   if (listed_) relist();
   if (runs_.empty()) {
-    gather();
-    if (tables_.empty()) return;
-    ChunkTable sorted = tables_[0];
+    ChunkTable sorted;
+    for_each_joined([&](const CountedChunk& chunk) {
+      sorted.make_room(~std::size_t{0}, 1);
+      sorted.add(chunk);
+    });
     sorted.drain_sorted(visit);
   } else {
     spill_all();

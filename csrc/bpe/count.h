@@ -68,7 +68,8 @@ class ChunkCounts {
   std::uint64_t add_text(ChunkTable* table, const std::uint8_t* text, std::size_t n,
                          Pattern pattern, std::uint64_t first);
   void add_counted(const CountedChunk& chunk);
-  void gather();
+  template <class Visit>
+  void for_each_joined(Visit&& visit);
   void spill_all();
   void relist();
 
@@ -77,7 +78,7 @@ class ChunkCounts {
   std::vector<ChunkTable> tables_;
   // The tables' and runs' chunks as a list, and then no tables: they would hold the same again.
   ChunkList list_;
-  std::vector<std::uint64_t> list_firsts_;
+  std::vector<std::uint8_t> list_gaps_;  // from one chunk's first occurrence to the next one's
   bool listed_ = false;
   std::uint64_t n_chunks_ = 0;
   std::uint64_t n_bytes_ = 0;

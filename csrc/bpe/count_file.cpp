@@ -7,6 +7,8 @@
 #include <cstring>
 #include <system_error>
 
+#include "bpe/numbers.h"
+
 namespace groundup::bpe {
 namespace {
 
@@ -46,21 +48,16 @@ std::uint32_t crc32(std::uint32_t crc, const std::uint8_t* bytes, std::size_t n)
   return ~crc;
 }
 
-void CountWriter::put_number(std::uint64_t number) {
-  for (; number >= 128; number >>= 7) buffer_.push_back(static_cast<std::uint8_t>(number | 128));
-  buffer_.push_back(static_cast<std::uint8_t>(number));
-}
-
 void CountWriter::put_bytes(const std::uint8_t* bytes, std::size_t n) {
   buffer_.insert(buffer_.end(), bytes, bytes + n);
 }
 
 void CountWriter::put(const CountedChunk& chunk) {
   if (buffer_.empty()) buffer_.reserve(kBufferBytes + 256);
-  put_number(chunk.size);
+  put_number(chunk.size, &buffer_);
   put_bytes(chunk.bytes, chunk.size);
-  put_number(chunk.count);
-  put_number(chunk.first);
+  put_number(chunk.count, &buffer_);
+  put_number(chunk.first, &buffer_);
   ++totals_.n_distinct;
   if (buffer_.size() >= kBufferBytes) flush();
 }

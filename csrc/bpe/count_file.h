@@ -31,7 +31,6 @@ class CountWriter {
   FileTotals finish();  // all is written, though not yet on the disk
 
  private:
-  void put_number(std::uint64_t number);
   void put_bytes(const std::uint8_t* bytes, std::size_t n);
   void flush();
 

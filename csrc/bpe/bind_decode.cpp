@@ -63,11 +63,19 @@ py::object read_ranks(const py::bytes& lines) {
   return std::move(list);
 }
 
+// Whether there may be a character beyond U+00FF, and none beyond U+FFFF.
+bool may_be_wide(const char* bytes, std::size_t n) {
+  std::uint8_t largest = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    largest = std::max(largest, static_cast<std::uint8_t>(bytes[i]));
+  return largest >= 0xC4 && largest < 0xF0;
+}
+
 // A new str of UTF-8, as Python's own decoder makes it; under the GIL. That one goes character by
 // character, and is asked where the bytes are short, faulty, or have a character that is rare.
 PyObject* str_of(const char* bytes, std::size_t n, const char* errors) {
   constexpr std::size_t kWorthwhile = 64;
-  if (n >= kWorthwhile) {
+  if (n >= kWorthwhile && may_be_wide(bytes, n)) {
     PyObject* str = PyUnicode_New(static_cast<Py_ssize_t>(n), 0xFFFF);
     if (str == nullptr) return nullptr;
     const std::size_t size = GROUNDUP_CALL(

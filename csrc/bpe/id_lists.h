@@ -51,7 +51,11 @@ class ListOfPieces {
   // Appends the ids of the text's next `size` bytes, behind which `rest` more follow.
   void append(Ints* ints, const std::uint32_t* ids, std::size_t n, std::size_t size,
               std::size_t rest) {
-    if (!list_) list_ = py::list(expected(n, size, rest));
+    if (!list_) {
+      list_ = py::list(expected(n, size, rest));
+      // Other threads run between pieces, and could get at it, not yet filled, through gc.
+      PyObject_GC_UnTrack(list_.ptr());
+    }
     if (PyList_GET_SIZE(list_.ptr()) < static_cast<Py_ssize_t>(n_filled_ + n)) {
       end_at_filled();
       join(ints->list_of(ids, n));
@@ -59,7 +63,9 @@ class ListOfPieces {
       ints->fill(list_, n_filled_, ids, n);
     }
     n_filled_ += n;
-    if (rest == 0) end_at_filled();
+    if (rest > 0) return;
+    end_at_filled();
+    PyObject_GC_Track(list_.ptr());
   }
   py::object take() { return list_ ? std::move(list_) : py::list(); }
 

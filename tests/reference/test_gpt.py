@@ -90,6 +90,12 @@ def test_stages_of_the_lecture_can_be_put_together():
     assert reference.GPT(19, 8, 16, blocks, rng())(np.zeros((2, 3), int)).shape == (2, 3, 19)
 
 
+def test_batches_of_what_is_no_id_are_refused():
+    with pytest.raises(TypeError, match="text: expected whole numbers as ids, got float64"):
+        next(training.batches(np.arange(20) * 1.5, 8, 2, rng()))
+    assert next(training.batches(list(range(20)), 8, 2, rng()))[0].shape == (2, 8)
+
+
 def test_windows_are_the_text_cut_every_block():
     x, y = training.windows(np.arange(10), 3)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]

@@ -102,6 +102,35 @@ def test_whatever_ends_the_use_of_a_model_it_goes_on_to_train():
     assert net.layers[0].training
 
 
+def test_a_part_that_was_frozen_stays_frozen_after_use():
+    net = layers.Sequential(layers.BatchNorm1d(2), layers.Dropout(0.5, RNG))
+    net.layers[0].eval()
+    with net.in_use():
+        assert not any(part.training for part in net.modules())
+    assert [part.training for part in net.modules()] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"b.c": Tensor(np.ones(1)), "b": {"c": Tensor(np.ones(2))}},
+        {0: layers.Linear(1, 1, RNG), "0": layers.Linear(1, 1, RNG)},
+    ],
+)
+def test_two_parameters_of_one_name_are_refused(held):
+    module = layers.Module()
+    module.held = held
+    with pytest.raises(ValueError, match=r"got 'held\.(b\.c|0\.bias)' twice; choose other keys"):
+        module.parameters()
+
+
+@pytest.mark.parametrize("norm", [layers.BatchNorm1d(5), layers.LayerNorm(5)])
+def test_a_norm_refuses_another_number_of_features(norm):
+    for training in (True, False):
+        with pytest.raises(ValueError, match=r"Norm.*: expected shape \(..., 5\), got \(4, 1\)"):
+            norm.train(training)(Tensor(np.ones((4, 1))))
+
+
 def test_parameters_are_listed_once_and_change_precision_together():
     shared = layers.Linear(3, 3, RNG)
     net = layers.Sequential(shared, layers.LayerNorm(3), shared, layers.Function(Tensor.tanh))

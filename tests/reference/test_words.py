@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.reference import words
+from groundup.reference import word2vec, words
 from groundup.reference.words import CHARACTERS, WHITESPACE, WORDS, TableTokenizer
 
 TEXT = "Don't panic, (dear) reader! हिन्दी में, जी हाँ। C'est l’été… 3.14 [x_1] {y} a--b\n"
@@ -34,6 +34,12 @@ def test_a_word_keeps_its_vowel_signs_and_apostrophes():
         "so",
         "'",
     ]
+
+
+def test_joiners_belong_to_the_word_they_stand_in():
+    text = "ශ්‍රී ලංකා می‌خواهم क्‍ष"
+    assert words.cut_words(text) == word2vec.words_of(text) == text.split()
+    assert words.cut_words("\u200dab \u200d") == ["\u200d", "ab", "\u200d"]
 
 
 @settings(max_examples=40)

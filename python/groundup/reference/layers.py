@@ -41,15 +41,24 @@ class Module:
     def named_parameters(self, prefix: str = "") -> dict[str, Tensor]:
         """Everything to learn, under the names of the attributes that lead to it.
 
+        Raises ValueError where keys of dicts make two of one name, since one would be lost.
+
         >>> list(Sequential(Linear(1, 1, np.random.default_rng())).named_parameters())
         ['layers.0.weight', 'layers.0.bias']
         """
         found: dict[str, Tensor] = {}
         for path, part in self._parts(prefix):
+            of_part: dict[str, Tensor] = {}
             if isinstance(part, Tensor):
-                found[path] = part
+                of_part = {path: part}
             elif isinstance(part, Module):
-                found |= part.named_parameters(path + ".")
+                of_part = part.named_parameters(path + ".")
+            if twice := found.keys() & of_part.keys():
+                raise ValueError(
+                    f"{type(self).__name__}: expected a name for each parameter, got "
+                    f"{min(twice)!r} twice; choose other keys"
+                )
+            found |= of_part
         return found
 
     def _parts(self, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -79,13 +88,15 @@ class Module:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Eval mode inside a `with` block, and afterwards the mode of before, whatever happened."""
-        was_training = self.training
+        """Eval mode inside a `with` block, and afterwards each part's mode of before, whatever
+        happened: a part that was frozen stays so."""
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             yield
         finally:
-            self.train(was_training)
+            for module, training in modes:
+                module.training = training
 
     def to(self, dtype: DTypeLike) -> "Module":
         """Every parameter in another precision; float32 takes half the time of float64."""
@@ -139,6 +150,12 @@ class Embedding(Module):
         return self.weight[checked_ids(ids, len(self.weight), "Embedding")]
 
 
+def _check_features(x: Tensor, weight: Tensor, name: str) -> None:
+    """One feature alone would be stretched over all weights without a word."""
+    if x.shape[-1:] != weight.shape:
+        raise ValueError(f"{name}: expected shape (..., {len(weight)}), got {x.shape}")
+
+
 class BatchNorm1d(Module):
     """Each feature of (..., C) brought to mean 0 and variance 1 over all examples, then scaled.
 
@@ -156,6 +173,7 @@ class BatchNorm1d(Module):
         self.running_variance = np.ones(n_features)
 
     def __call__(self, x: Tensor) -> Tensor:
+        _check_features(x, self.weight, "BatchNorm1d")
         if not self.training:
             scale = 1 / np.sqrt(self.running_variance + self.eps)
             centered = x - self.running_mean.astype(x.data.dtype)
@@ -186,6 +204,7 @@ class LayerNorm(Module):
         self.eps = eps
 
     def __call__(self, x: Tensor) -> Tensor:
+        _check_features(x, self.weight, "LayerNorm")
         return tensor.layer_norm(x, self.weight, self.bias, self.eps)
 
 

@@ -19,6 +19,9 @@ def batches(
     ids: Ids, block_size: int, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Ids, Ids]]:
     """Pieces of a long text, from anywhere, for ever: ids (B, T) and what follows each of them."""
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"text: expected whole numbers as ids, got {ids.dtype}")
     if batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
     if len(ids) <= block_size:

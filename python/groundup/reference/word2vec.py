@@ -24,8 +24,10 @@ Array = NDArray[np.floating]
 Ids = NDArray[np.integer]
 
 # Letters, with apostrophes inside: "don't" is one word, and a quotation mark belongs to none. With
-# the marks that stand on letters: without its vowel signs हिन्दी would be shreds, as words.py says.
-_WORD = regex.compile(r"\p{L}[\p{L}\p{M}]*(?:'\p{L}[\p{L}\p{M}]*)*")
+# the marks that stand on letters and the joiners between them: without its vowel signs हिन्दी would
+# be shreds, as words.py says.
+_RUN = r"\p{L}[\p{L}\p{M}\u200c\u200d]*"
+_WORD = regex.compile(rf"{_RUN}(?:'{_RUN})*")
 
 
 def words_of(text: str) -> list[str]:

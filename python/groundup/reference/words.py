@@ -18,9 +18,11 @@ END_OF_TEXT = "<|endoftext|>"  # id 1: between documents
 SPECIALS = (UNKNOWN, END_OF_TEXT)
 
 # A word is letters, marks and digits, with apostrophes inside; any other sign stands alone. The
-# marks matter: Python's own \w has no vowel signs, and would cut हिन्दी into ह, न and द.
+# marks matter: Python's own \w has no vowel signs, and would cut हिन्दी into ह, न and द. So do the
+# two joiners, which have no width and say how the letters around them are drawn: ශ්‍රී, می‌خواهم.
 _LETTER = r"[\p{L}\p{M}\p{N}_]"
-WORD_OR_SIGN = rf"{_LETTER}+(?:['’]{_LETTER}+)*|[^\s\p{{L}}\p{{M}}\p{{N}}_]"
+_RUN = rf"{_LETTER}[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d]*"
+WORD_OR_SIGN = rf"{_RUN}(?:['’]{_RUN})*|[^\s\p{{L}}\p{{M}}\p{{N}}_]"
 _NO_SPACE_BEFORE = frozenset(",.;:?!)]}%…।")
 _NO_SPACE_AFTER = frozenset("([{")
 

@@ -58,6 +58,19 @@ def test_a_tree_takes_its_block_and_no_multiple_of_it():
         MODELS["tree"]()(np.zeros((2, 16), int))
 
 
+@pytest.mark.parametrize("name", ["wavenet", "rnn", "lstm"])
+def test_contexts_are_rows_of_at_least_one_id(name):
+    for shape in ((3,), (2, 0)):
+        with pytest.raises(ValueError, match=r"ids: expected shape \(B, T\) with T of 1 or more"):
+            MODELS[name]()(np.zeros(shape, int))
+
+
+@pytest.mark.parametrize("name", ["tree", "wavenet", "gru", "transformer"])
+def test_a_list_of_contexts_is_as_good_as_an_array(name):
+    model = MODELS[name]().eval()
+    np.testing.assert_array_equal(model(IDS.tolist()).data, model(IDS).data)
+
+
 @pytest.mark.parametrize("name", ["wavenet", "transformer"])
 def test_a_position_sees_what_stood_before_and_nothing_after(name):
     model = MODELS[name]()

@@ -123,6 +123,12 @@ def test_sampling_ends_even_where_the_edge_is_never_drawn():
         (lambda: words.Vocabulary.of(["a.b"]), ValueError, "which marks a word's edges"),
         (lambda: words.Vocabulary.of(["ab"]).encode("abc"), ValueError, "of 'ab', got 'c'"),
         (lambda: words.Vocabulary.of(["ab"]).encode("a.b"), ValueError, "of 'ab', got '.'"),
+        (lambda: words.Vocabulary.of(["ab"]).decode([-1]), IndexError, "expected 0 to 2, got -1"),
+        (
+            lambda: words.examples(["ab"], words.Vocabulary.of(["ab"]), 0),
+            ValueError,
+            "block_size: expected 1 or more, got 0",
+        ),
         (
             lambda: bigram.Bigram(3, np.random.default_rng(0))(np.array([[-1]])),
             IndexError,

@@ -73,8 +73,17 @@ class MLP(Module):
 
 def of_block(ids: Ids, block_size: int) -> Ids:
     """Contexts (B, block_size) as they are: a multiple of it would be joined in separate groups."""
+    ids = np.asarray(ids)
     if ids.ndim != 2 or ids.shape[1] != block_size:
         raise ValueError(f"ids: expected shape (B, block_size = {block_size}), got {ids.shape}")
+    return ids
+
+
+def of_any_length(ids: Ids) -> Ids:
+    """Contexts (B, T) as they are, for networks that take any T of 1 or more."""
+    ids = np.asarray(ids)
+    if ids.ndim != 2 or ids.shape[1] < 1:
+        raise ValueError(f"ids: expected shape (B, T) with T of 1 or more, got {ids.shape}")
     return ids
 
 
@@ -84,5 +93,5 @@ def saturation(activations: np.ndarray, edge: float = 0.97) -> float:
 
 
 def dead_units(activations: np.ndarray, edge: float = 0.99) -> int:
-    """Units (columns of (B, H)) beyond the edge for every example: no gradient passes them."""
+    """Units (columns of (B, H)) beyond the edge for every example: hardly a gradient passes."""
     return int((np.abs(activations) > edge).all(axis=0).sum())

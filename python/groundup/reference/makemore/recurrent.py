@@ -2,13 +2,14 @@
 
 A plain RNN multiplies its state by the same matrix at every step, and the gradient coming back by
 its transpose: after n steps by its n-th power, which vanishes or explodes. Gates let the state
-pass by addition instead. NumPy. Source: Elman 1990; Hochreiter and Schmidhuber 1997; Cho et al.
-2014; makemore.
+pass by addition instead, as far as they are open. NumPy. Source: Elman 1990; Hochreiter and
+Schmidhuber 1997; Cho et al. 2014; makemore.
 """
 
 import numpy as np
 
 from groundup.reference.layers import Embedding, Ids, Linear, Module
+from groundup.reference.makemore.mlp import of_any_length
 from groundup.reference.tensor import Tensor, as_tensor, concat
 
 
@@ -33,7 +34,10 @@ class RNNCell(Cell):
 
 
 class GRUCell(Cell):
-    """h' = (1 - z) h + z tanh(W [x, r h]): z, how much is new; r, how much of the old is asked."""
+    """h' = (1 - z) h + z tanh(W [x, r h]): z, how much is new; r, how much of the old is asked.
+
+    Without a bias of its own z starts about 1/2, and half of the state is forgotten at each step.
+    """
 
     def __init__(self, n_in: int, n_hidden: int, rng: np.random.Generator) -> None:
         self.n_hidden = n_hidden
@@ -102,6 +106,7 @@ class Recurrent(Module):
 
     def states(self, ids: Ids) -> list[Tensor]:
         """The state before the first character and after each, (B, n_states H)."""
+        ids = of_any_length(ids)
         x = self.embedding(ids)
         start = self.start + as_tensor(np.zeros((len(ids), 1), self.start.data.dtype))
         states = [start]

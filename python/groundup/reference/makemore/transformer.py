@@ -7,6 +7,7 @@ import numpy as np
 
 from groundup.reference.gpt import GPT, gpt2
 from groundup.reference.layers import Ids, Module
+from groundup.reference.makemore.mlp import of_any_length
 from groundup.reference.tensor import Tensor
 
 
@@ -27,7 +28,7 @@ class Transformer(Module):
 
     def every_position(self, ids: Ids) -> Tensor:
         """(B, T, V): what comes after each prefix of the block."""
-        return self.gpt(ids)
+        return self.gpt(of_any_length(ids))
 
     def __call__(self, ids: Ids) -> Tensor:
         return self.every_position(ids)[:, -1]

@@ -18,7 +18,7 @@ from groundup.reference.layers import (
     Module,
     Sequential,
 )
-from groundup.reference.makemore.mlp import of_block
+from groundup.reference.makemore.mlp import of_any_length, of_block
 from groundup.reference.tensor import Tensor, causal_convolution
 
 TANH_GAIN = 5 / 3
@@ -61,7 +61,7 @@ class BatchNormOfTheBug(BatchNorm1d):
     """The lecture's first version: statistics over the first axis only.
 
     On (B, T, C) each of the T places then has a mean of its own, from T times fewer numbers, and
-    running statistics of shape (T, C). Nothing crashes; the loss is a little worse.
+    running statistics of shape (T, C). Nothing crashes.
     """
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class WaveNet(Module):
         self.last.weight.data *= 0.1
 
     def every_position(self, ids: Ids) -> Tensor:
-        x = self.embedding(ids)
+        x = self.embedding(of_any_length(ids))
         total: Tensor | None = None
         for block in self.blocks:
             x, skip = block.both(x)

@@ -45,7 +45,13 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        return "".join(self.characters[i] for i in ids)
+        """The characters of ids. Raises IndexError for an id that is none."""
+        word = ""
+        for i in ids:
+            if not 0 <= i < len(self):
+                raise IndexError(f"ids: expected 0 to {len(self) - 1}, got {i}")
+            word += self.characters[i]
+        return word
 
 
 def split(words: Sequence[str], seed: int = 42) -> tuple[list[str], list[str], list[str]]:
@@ -71,6 +77,8 @@ def examples(words: Iterable[str], vocabulary: Vocabulary, block_size: int) -> t
     >>> [f"{vocabulary.decode(c)}->{vocabulary.decode([t])}" for c, t in zip(contexts, targets)]
     ['..->a', '.a->b', 'ab->.']
     """
+    if block_size < 1:
+        raise ValueError(f"block_size: expected 1 or more, got {block_size}")
     contexts: list[list[int]] = []
     targets: list[int] = []
     for word in words:

@@ -63,7 +63,7 @@ class Value:
         if not isinstance(exponent, Value):
             return Value(out, (self,), (_slope_of_power(x, n),), f"**{n:g}")
         # A number below 0 has no real power a little off a whole one: nan there, as in PyTorch.
-        by_exponent = out * math.log(x) if x > 0 else 0.0 if x == 0 else math.nan
+        by_exponent = out * math.log(x) if x > 0 else 0.0 if x == 0 <= n else math.nan
         return Value(out, (self, exponent), (_slope_of_power(x, n), by_exponent), "**")
 
     def exp(self) -> "Value":

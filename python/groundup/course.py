@@ -4,8 +4,10 @@ A lesson is a script of cells (`# %%`) that runs from top to bottom, in a termin
 notebook. It computes, says what it found beside what was published, and ends with `finish`.
 """
 
+import fcntl
 import json
 import math
+import os
 import re
 import signal
 import sys
@@ -93,9 +95,15 @@ class Lesson:
 
     def _take_folder(self) -> None:
         """Find out now, not after the work, whether the folder can be written; a script ends here
-        with a sentence. The last run's figures go: a run that is cut off has none."""
+        with a sentence. The last run's figures go: a run that is cut off has none. A script has the
+        folder to itself: two would write over each other's figures."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if _is_script(sys.argv) and not _held(self.folder):
+                sys.exit(
+                    f"lesson {self.label}: another run of it is at work in {self.folder}; wait "
+                    "until it has ended, or change to another folder"
+                )
             (self.folder / FIGURES).unlink(missing_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
@@ -256,6 +264,18 @@ class Lesson:
             print(f"MISS {line.name}: {line.seen}, expected {line.expected}")
         if missed and "ipykernel" not in sys.modules:
             sys.exit(1)
+
+
+def _held(folder: Path) -> bool:
+    """Whether this process now has a folder to itself, until it ends; or nobody can tell."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 def _end(error: Exception) -> NoReturn:

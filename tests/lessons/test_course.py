@@ -227,6 +227,27 @@ def test_ctrl_c_ends_a_lesson_with_a_sentence_and_what_it_kept_stays(tmp_path):
     assert course.last_run(1) is None
 
 
+def test_a_second_run_in_one_folder_ends_before_its_work(tmp_path):
+    script = tmp_path / "01_waits.py"
+    script.write_text(
+        "from groundup.course import Lesson\n"
+        "Lesson(1, 'Waits')\n"
+        "print('ready', flush=True)\n"
+        "input()\n"
+    )
+    words, pipe = [sys.executable, script], subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as first:
+        while first.stdout.readline() != "ready\n":
+            assert first.poll() is None
+        second = subprocess.run(words, capture_output=True, text=True)
+        first.communicate("\n")
+    assert (second.returncode, second.stdout, first.returncode) == (1, "", 0)
+    assert second.stderr == (
+        "lesson 1: another run of it is at work in runs/lessons/01; wait until it has ended, or "
+        "change to another folder\n"
+    )
+
+
 @pytest.mark.parametrize("way", ["-m groundup lesson 1", f"{command.scripts()['1'].path}"])
 def test_a_reader_who_leaves_ends_a_lesson_without_a_word(way):
     shell = f"{sys.executable} {way} | head -1"

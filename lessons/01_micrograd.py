@@ -84,7 +84,7 @@ lesson.claim("and not 1 - in²", abs(by_nudging - (1 - went_in**2)) > 0.2)
 
 # %% [markdown]
 # The same tanh taken apart into exponentials has the same gradient: how coarse an operation is, is
-# our choice, as long as we know its slope.
+# our choice, as long as we know its slope. As long as it ends: e^800 is no float, and tanh is.
 
 # %%
 apart = Value(2.0)
@@ -93,7 +93,14 @@ e = (2 * apart).exp()
 whole = Value(2.0)
 whole.tanh().backward()
 lesson.check("tanh apart and whole, gradient at 2", apart.grad, whole.grad, within=1e-12)
-lesson.check("tanh far out, at 400, where e^800 is no float", Value(400.0).tanh().data, 1)
+try:
+    (2 * Value(400.0)).exp()
+    ended = False
+except OverflowError as error:
+    print(f"    {error}")
+    ended = True
+lesson.claim("at 400 tanh out of e^x overflows", ended)
+lesson.check("tanh far out, at 400", Value(400.0).tanh().data, 1)
 
 # %% [markdown]
 # ## Used twice, counted twice

@@ -35,17 +35,17 @@ def sum_of_squares(model):
     return sum((model(x) - y) ** 2 for x, y in zip(XS, YS, strict=True))
 
 
-def train(model, rates):
+def train(model, rates, loss_of=sum_of_squares):
     """The loss before each step, and after the last."""
     losses = []
     for rate in rates:
-        loss = sum_of_squares(model)
+        loss = loss_of(model)
         losses.append(loss.data)
         model.zero_grad()
         loss.backward()
         for p in model.parameters():
             p.data -= rate * p.grad
-    return [*losses, sum_of_squares(model).data]
+    return [*losses, loss_of(model).data]
 
 
 lesson.check("parameters of the MLP", len(MLP(3, [4, 4, 1]).parameters()), 41)
@@ -53,14 +53,15 @@ lesson.check("parameters of the MLP", len(MLP(3, [4, 4, 1]).parameters()), 41)
 # %% [markdown]
 # The loss as printed crashes, twice over. `sum` begins with the plain number 0, and 0 + Value asks
 # the Value for `__radd__`. And a layer of one neuron gives a list, which has no minus: the MLP here
-# hands out its one Value. (It is a sum, where the words beside it said mean: four times that.)
+# hands out its one Value.
 
 
 # %%
 class Unreflected(Value):
-    """A Value that 0 cannot be added to from the left."""
+    """A Value as it is without `__radd__`: Python asks, and it knows of nothing."""
 
-    __radd__ = None
+    def __radd__(self, other):
+        return NotImplemented
 
 
 def crashes(step):
@@ -68,13 +69,30 @@ def crashes(step):
         step()
     except TypeError as error:
         print(f"    {error}")
-        return True
+        return "unsupported operand type(s) for" in str(error)
     return False
 
 
 last_layer = MLP(3, [4, 4, 1], seed=3).layers[-1]
 lesson.claim("without __radd__ the sum crashes", crashes(lambda: sum([Unreflected(1.0)])))
 lesson.claim("a list of one neuron minus 1 crashes", crashes(lambda: last_layer([0.0] * 4) - 1.0))
+
+# %% [markdown]
+# And what the words beside it call a mean is a sum: four times as large, and so are its steps.
+
+
+# %%
+def mean_of_squares(model):
+    return sum_of_squares(model) / len(XS)
+
+
+one, other, slow = (MLP(3, [4, 4, 1], seed=3) for _ in range(3))
+as_sum = train(one, [0.05] * 20)
+as_mean = train(other, [0.2] * 20, mean_of_squares)
+far = max(abs(s - 4 * m) for s, m in zip(as_sum, as_mean, strict=True))
+lesson.check("a mean needs four times the rate: difference from the sum's run", far, 0, within=1e-9)
+at_the_same = train(slow, [0.05] * 20, mean_of_squares)
+lesson.claim("a mean at the sum's rate lags behind", 4 * at_the_same[-1] > as_sum[-1])
 
 # %%
 RATES = {
@@ -162,6 +180,8 @@ for name, rates in RATES.items():
     losses = train_many(starts, rates)
     if name == "rate .05":
         lesson.check("median loss at the start", float(np.median(losses[0])), 5.6, within=0.4)
+        inside = float(((losses[0] >= 2.4) & (losses[0] <= 8.0)).mean())
+        lesson.check_band("share of starts from 2.4 to 8, their band of 90%", inside, 0.8, 0.97)
     last = losses[-1]
     median, low, high = PUBLISHED[name]
     seen = float(np.median(last))

@@ -138,7 +138,9 @@ one_hot = np.eye(V)[contexts[:, 0]]
 difference = np.abs((one_hot @ model.weight).data - model(contexts).data).max()
 lesson.check("one-hot times the table, against its rows", float(difference), 0)
 
-losses = [data for data, _ in bigram.learn(model.weight, table, 3000)]
+losses = [data for data, _ in bigram.learn(model.weight, table, 1000)]
+after_1000 = softmax(model.weight).data
+losses += [data for data, _ in bigram.learn(model.weight, table, 2000)]
 lesson.check_band("loss at the start", losses[0], 3.6, 4.1)
 lesson.check("loss after 100 steps", losses[99], 2.473, within=2e-3, of=FILE)
 lesson.check("loss after 1,000 steps", losses[999], 2.455, within=1e-3, of=FILE)
@@ -159,28 +161,23 @@ if picture is not None:
 lesson.keep(picture)
 
 # %% [markdown]
-# The weights are not the logarithms of the counts: a softmax does not see what is added to a whole
-# row, and pairs never seen would have to sink for ever. What agrees is the probabilities, and even
-# they only slowly where counts are small.
+# "W is log(N + 1)" is wrong twice. A softmax does not see what is added to a whole row, so the
+# weights are no logarithms of anything. And their probabilities come near those of N, not of N + 1:
+# what the added 1 moves most, by .065, is a row of few pairs, and longer training does not move it.
 
 # %%
 learned = softmax(model.weight).data
-common = table > 200
-lesson.check(
-    "probabilities of common pairs, learned against counted, largest difference",
-    float(np.abs(learned - p)[common].max()),
-    0,
-    within=0.08,
+far = float(np.abs(learned - p).max())
+lesson.check_band(
+    "learned against counted probabilities: largest difference", far, 0, 0.01, of=FILE
 )
 offset = (model.weight.data - np.log(table + 1)).std()
 lesson.claim("W is not log(N + 1)", offset > 0.5)
-lesson.check(
-    "nor do its probabilities come near those of N + 1 in 3,000 steps: difference",
-    float(np.abs(learned - smoothed).max()),
-    0.06,
-    within=0.01,
-    of=FILE,
-)
+beyond = float(np.abs(p - smoothed).max())
+lesson.check("the 1 added moves a probability by", beyond, 0.065, within=5e-4, of=FILE)
+before, after = (float(np.abs(q - smoothed).max()) for q in (after_1000, learned))
+lesson.check("so far from N + 1 after 3,000 steps", after, 0.063, within=2e-3, of=FILE)
+lesson.claim("and further than after 1,000", after > before, of=FILE)
 print(
     "    made by the learned table:",
     ", ".join(training.sample(model, vocabulary, 1, rng) for _ in range(4)),

@@ -94,7 +94,7 @@ lesson.claim("too large a rate takes off", tried[-1] > tried.min() + 0.5)
 # random numbers of size 1, as one would at first; lesson 4 shows what that costs.
 
 # %%
-n_steps = lesson.choose(fast=1500, usual=30_000, full=200_000)
+n_steps = lesson.choose(fast=4000, usual=30_000, full=200_000)
 rng = np.random.default_rng(1)
 model = MLP(V, rng, start="naive").to(np.float32)
 lesson.check("parameters", model.n_parameters(), 11_897)
@@ -120,8 +120,8 @@ print(f"    loss: train {training.evaluate(model, train_x, train_y):.4f}, dev {d
 if lesson.mode == "full":
     lesson.check("dev loss after 200,000 steps", dev, 2.17, within=0.02, of=FILE)
 else:
-    slack = lesson.choose(fast=1.5, usual=0.15, full=0.0)
-    lesson.check_band(f"dev loss after {n_steps:,} steps", dev, 2.15, 2.17 + slack, of=FILE)
+    high = lesson.choose(fast=2.8, usual=2.32, full=0.0)  # a blind guess: 3.3
+    lesson.check_band(f"dev loss after {n_steps:,} steps", dev, 2.15, high, of=FILE)
 if lesson.mode != "fast":
     lesson.claim("three letters tell more than one", dev < bigram_dev)
 lesson.claim("one letter tells more than none", bigram_dev < math.log(V))

@@ -34,8 +34,7 @@ rng = np.random.default_rng(0)
 #
 # A gradient passes a unit times its slope. Five switches: how each is computed, the gain that its
 # layer wants (lesson 4), and its slope, made of what came out. Where the slope is under a hundredth
-# of the steepest, call the unit flat for that example; flat for every example, it is dead: its
-# weights learn nothing any more.
+# of the steepest, call the unit flat for that example.
 
 
 # %%
@@ -89,13 +88,15 @@ lesson.keep(picture)
 # ## Dead units
 #
 # One step at too large a rate throws biases far out. White: flat. A column that is white from top
-# to bottom is a dead unit: no gradient reaches its weights, and so they stay where they are. A
-# leaky relu has none, which is what its leak is for.
+# to bottom is a unit flat for every example. Only a relu is dead then: no gradient reaches its
+# weights, and they stay where they are. The others' slope is small and not 0, and their weights
+# creep. A leaky relu's is a hundredth and never less, which is what its leak is for.
 
 # %%
 thrown = Tensor(rng.normal(size=(100, 100)) / 10)
 biases = rng.normal(size=100) * 6
-dead, gradients = {}, {}
+weighed = rng.normal(size=(200, 100))
+all_flat, gradients = {}, {}
 picture = lesson.figure("dead_units", 9, 9)
 if picture is not None:
     grid = picture.subplots(len(SWITCHES), 1, sharex=True)
@@ -103,31 +104,67 @@ for row, (name, (function, _, slope)) in enumerate(SWITCHES.items()):
     thrown.grad = None
     out = function(x[:200] @ thrown + biases)
     flat = slope(out.data) < 0.01
-    dead[name] = flat.all(axis=0)
-    (out * rng.normal(size=out.shape)).sum().backward()
+    all_flat[name] = flat.all(axis=0)
+    (out * weighed).sum().backward()
     gradients[name] = np.abs(thrown.grad).max(axis=0)
     if picture is not None:
         grid[row].imshow(flat, cmap="gray", aspect="auto", interpolation="nearest")
-        grid[row].set(title=f"{name}: {dead[name].sum()} dead of 100", ylabel="example")
+        n_flat = all_flat[name].sum()
+        grid[row].set(title=f"{name}: {n_flat} of 100 flat for all", ylabel="example")
         grid[-1].set(xlabel="unit")
 lesson.keep(picture)
-print("    dead of 100:", ", ".join(f"{name} {units.sum()}" for name, units in dead.items()))
-lesson.check("dead leaky relus", dead["leaky relu"].sum(), 0)
-others = [units.any() for name, units in dead.items() if name != "leaky relu"]
-lesson.claim("every other switch has dead ones", all(others))
-at_dead = {name: gradient[dead["relu"]].max() for name, gradient in gradients.items()}
-lesson.check("largest gradient at the weights of dead relus", at_dead["relu"], 0)
-lesson.claim("at the same weights a leaky relu's is not 0", at_dead["leaky relu"] > 0)
+for name, units in all_flat.items():
+    if units.any():
+        there, elsewhere = (np.median(gradients[name][some]) for some in (units, ~units))
+        print(f"    {name}: {units.sum()} of 100 flat for all; their weights' largest gradients")
+        print(f"        {there:.2g} (median), the other units' {elsewhere:.2g}")
+dead = all_flat["relu"]
+lesson.claim(
+    "every switch but the leaky relu has some", sum(u.any() for u in all_flat.values()) == 4
+)
+lesson.check("largest gradient at the weights of dead relus", gradients["relu"][dead].max(), 0)
+creeping = [gradients[name][all_flat[name]].min() for name in ("tanh", "sigmoid", "elu")]
+lesson.claim("no other switch's is 0 there", min(creeping) > 0)
+thrown.grad = None
+((x[:200] @ thrown) * weighed).sum().backward()
+leaked = gradients["leaky relu"][dead] / np.abs(thrown.grad).max(axis=0)[dead]
+lesson.check(
+    "leaky relus in the dead ones' place: share of a gradient unhindered", leaked.max(), 0.01
+)
+lesson.check("and at least", leaked.min(), 0.01)
 
 # %% [markdown]
 # ## What depth costs
 #
 # Each layer is the same product again, so compute grows with depth, and three times: one product
-# forward, two back. Memory grows too: what each layer made (a product, the bias added, its tanh)
-# waits for the backward pass. In use nothing waits, and depth costs no memory.
+# forward, two back (one in the first layer, whose input learns nothing). Memory grows too: what
+# each layer made (a product, the bias added, its tanh) waits for the backward pass. In use nothing
+# waits, and depth costs no memory.
 
 # %%
 tracemalloc.start()
+multiplied = []  # how many multiplications each product took
+product = Tensor.__matmul__
+
+
+def noting_product(a, b):
+    """a @ b, noted on the way forward and on the way back."""
+    out = product(a, b)
+    n = out.data.size * a.shape[-1]
+    multiplied.append(n)
+
+    def noting(pull):
+        def noted(gradient):
+            multiplied.append(n)
+            return pull(gradient)
+
+        return noted
+
+    out.pulls = tuple(noting(pull) for pull in out.pulls)
+    return out
+
+
+Tensor.__matmul__ = noting_product
 
 
 def kept_by(n_layers, learns):
@@ -149,18 +186,23 @@ def kept_by(n_layers, learns):
 
 kept_by(1, True)
 depths = [1, 2, 4, 8, 16, 32]
-kept, in_use, seconds = [], [], []
+kept, in_use, seconds, products = [], [], [], []
 for depth in depths:
+    multiplied.clear()
     n_bytes, second = kept_by(depth, True)
+    products.append(sum(multiplied))
     kept.append(n_bytes)
     in_use.append(kept_by(depth, False)[0])
     seconds.append(second)
-    products = 3 * depth * 500 * 100 * 100
     print(
-        f"    {depth:2} layers: {products / 1e6:5.0f} million products, {second * 1e3:5.1f} ms; "
-        f"{n_bytes / 1e6:5.2f} MB wait, {in_use[-1] / 1e6:.2f} MB in use"
+        f"    {depth:2} layers: {products[-1] / 1e6:5.0f} million products, "
+        f"{second * 1e3:5.1f} ms; {n_bytes / 1e6:5.2f} MB wait, {in_use[-1] / 1e6:.2f} MB in use"
     )
 tracemalloc.stop()
+Tensor.__matmul__ = product
+per_layer = 500 * 100 * 100
+lesson.check("products, 32 layers", products[-1], (3 * 32 - 1) * per_layer)
+lesson.check("products, 32 layers more than 16", products[-1] - products[-2], 3 * 16 * per_layer)
 lesson.check("memory that waits, 32 layers over 16", kept[-1] / kept[-2], 2, within=0.05)
 lesson.check("in use, 32 layers over 1", in_use[-1] / in_use[0], 1, within=0.1)
 picture = lesson.figure("depth", 8, 3.5)

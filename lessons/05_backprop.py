@@ -133,9 +133,14 @@ without_mean = (
     expected["normal"]
     - made["normal"] * (expected["normal"] * made["normal"]).mean(axis=0, keepdims=True)
 ) * made["scale"]
+without_variance = (expected["normal"] - expected["normal"].mean(axis=0)) * made["scale"]
 without_both = expected["normal"] * made["scale"]
 scale = float(np.abs(expected["before_norm"]).max())
-for name, wrong in (("the mean", without_mean), ("mean and variance", without_both)):
+for name, wrong in (
+    ("the mean", without_mean),
+    ("the variance", without_variance),
+    ("mean and variance", without_both),
+):
     off = float(np.abs(wrong - expected["before_norm"]).max()) / scale
     lesson.claim(f"leaving out {name} is off by {off:.0%} of the largest gradient", off > 0.05)
 lesson.check(
@@ -165,6 +170,13 @@ lesson.check("variance of 4 by n - 1 over that by n", few.var(0, ddof=1)[0] / fe
 lesson.claim(
     "a tenth of the batch is in the running mean", np.allclose(layer.running_mean, few.mean(0) / 10)
 )
+reversed_momentum = BatchNorm1d(2, momentum=0.9)
+reversed_momentum(Tensor(few))
+share = reversed_momentum.running_mean[0] / few.mean(0)[0]
+lesson.check("with momentum the wrong way round", share, 0.9)
+in_company, alone = (BatchNorm1d(2)(Tensor(some)).data[:2] for some in (few, few[:2]))
+moved = float(np.abs(in_company - alone).max())
+lesson.claim("by the batch's own statistics an answer depends on who else asks", moved > 0.1)
 both = layer.eval()(Tensor(few)).data
 lesson.check(
     "in use nobody's answer depends on another's: difference",

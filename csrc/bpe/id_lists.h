@@ -72,18 +72,19 @@ class ListOfPieces {
  private:
   static std::size_t expected(std::size_t n, std::size_t size, std::size_t rest) {
     if (rest == 0) return n;
-    const double rate = static_cast<double>(n) / static_cast<double>(size);
-    return n + static_cast<std::size_t>(1.05 * rate * static_cast<double>(rest)) + 64;
+    // Two bytes an id and less are those of a rare text, or of a beginning that tells little.
+    const double rate = std::min(1.05 * static_cast<double>(n) / static_cast<double>(size), 0.5);
+    return n + static_cast<std::size_t>(rate * static_cast<double>(rest)) + 64;
   }
   void end_at_filled() {
     PyObject* const list = list_.ptr();
     const Py_ssize_t size = PyList_GET_SIZE(list), filled = static_cast<Py_ssize_t>(n_filled_);
     if (size == filled) return;
-    for (Py_ssize_t i = filled; i < size; ++i) {  // what a slice takes away has to be objects
-      Py_INCREF(Py_None);
-      PyList_SET_ITEM(list, i, Py_None);
-    }
-    if (PyList_SetSlice(list, filled, size, nullptr) != 0) throw py::error_already_set();
+    // What a slice takes away has to be objects: one is, and the memory behind it stays untouched.
+    Py_INCREF(Py_None);
+    PyList_SET_ITEM(list, filled, Py_None);
+    Py_SET_SIZE(list, filled + 1);
+    if (PyList_SetSlice(list, filled, filled + 1, nullptr) != 0) throw py::error_already_set();
   }
   void join(const py::list& more) {
     const Py_ssize_t size = PyList_GET_SIZE(list_.ptr());

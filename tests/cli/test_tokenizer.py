@@ -83,7 +83,13 @@ def test_no_text_is_written_over(book, tmp_path, capsys):
     for command in ("train", "count"):
         for text in (corpus, tmp_path / "folder"):
             told = _told(capsys, command, text, "--out", corpus, code=1)
-            assert "out: expected a file that is no text to learn from, got" in told
+            assert "out: expected a file that is not learned from itself, got" in told
+    table = tmp_path / "t.table"
+    _told(capsys, "count", corpus, "--out", table)
+    counted = table.read_bytes()
+    told = _told(capsys, "train", "--counts", table, "--out", table, code=1)
+    assert "out: expected a file that is not learned from itself, got" in told
+    assert table.read_bytes() == counted
     assert corpus.read_text() == "some text to keep"
 
 

@@ -2,6 +2,8 @@
 
 import base64
 import multiprocessing
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -252,6 +254,24 @@ def test_a_list_holds_texts_that_grow_denser_or_thinner(threads):
     thin, dense = " return" * 20_000, " \u4e2d\u0915" * 30_000
     texts = [thin + dense, dense + thin, "", dense + thin + dense, "b"]
     assert pair.ours.encode_batch(texts, threads) == [pair.ours.encode(text) for text in texts]
+
+
+def test_a_list_takes_no_memory_for_ids_that_do_not_come():
+    """Its first piece has an id for each byte, the other 10 MB one for seven."""
+    code = (
+        "import resource, sys\n"
+        "from groundup.tokenizer import Tokenizer\n"
+        "tok = Tokenizer.train([' return' * 9], 262)\n"
+        "text = '\u2600\u2601\u2602\u2603' * 6000 + ' return' * 1_500_000\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "lists = tok.encode_batch([text], num_threads=1)\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(sys.getsizeof(lists[0]), (peak - before) * 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size, taken = map(int, done.stdout.split())
+    assert size < 8 * 1_900_000
+    assert taken < 3 * 8 * 1_900_000
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "gpt4"])

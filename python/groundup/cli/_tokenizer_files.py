@@ -49,12 +49,12 @@ def text_files(name: str) -> list[Path]:
 
 
 def expect_apart(out: Path, files: Iterable[Path]) -> None:
-    """ValueError where writing `out` would lose a text that is read."""
+    """ValueError where writing `out` would lose a file that is read."""
     if not out.exists():
         return
     for file in files:
         if file.exists() and file.samefile(out):
             raise ValueError(
-                f"out: expected a file that is no text to learn from, got {out}, which is; write "
-                "elsewhere"
+                f"out: expected a file that is not learned from itself, got {out}, which is; "
+                "write elsewhere"
             )

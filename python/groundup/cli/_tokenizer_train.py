@@ -73,6 +73,7 @@ default 0.9995
         pattern = known.pattern
     begin = time.perf_counter()
     files = _files_beside(out, text)
+    expect_apart(out, counts)
     with _progress() as told, warnings.catch_warnings():
         warnings.simplefilter("ignore", CorpusExhausted)  # told below
         counted = _counted(files, counts, pattern, threads, memory, told)

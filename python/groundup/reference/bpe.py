@@ -403,6 +403,7 @@ def _words(
     chunks: Mapping[bytes, int], alphabet: Sequence[str] | None
 ) -> tuple[list[list[int]], list[int]]:
     """What training merges, and how often each occurs: the chunks, cut at what stays bytes."""
+    chunks = {chunk: count for chunk, count in chunks.items() if count}
     if alphabet is None:
         return [list(chunk) for chunk in chunks], list(chunks.values())
     words: list[list[int]] = []

@@ -22,7 +22,9 @@ SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "32", "--block", "16", "
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path == SHAKESPEARE))
+        pytest.param(
+            path, id=path.stem, marks=[] if path.stem == "one_kernel" else pytest.mark.slow
+        )
         for path in sorted(EXAMPLES.glob("*.py"))
     ],
 )
